@@ -1,0 +1,234 @@
+"""How `RLM`'s arguments are read: which models, which tools, which callbacks, and what of them may be recorded."""
+
+from __future__ import annotations
+
+import functools
+import keyword
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rlm import registry
+from rlm._secret import command_secrets, secrets_of
+from rlm.calling import is_async
+from rlm.errors import ConfigurationError
+from rlm.events import CallFinished, CallStarted, Event, Observer, TurnFinished, TurnStarted
+from rlm.limits import Limits
+from rlm.mcp import MCP
+from rlm.policy.names import reserved
+from rlm.policy.prompt import describe_tool
+from rlm.protocols import Client, Environment
+
+DEFAULT_BACKEND = "openai"
+PREVIEW = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One configured model, before there is a client for it."""
+
+    backend: str | Client | Callable[..., Any]
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def label(self) -> str:
+        if isinstance(self.backend, str):
+            provider, name = self.backend, self.kwargs.get("model_name")
+        else:
+            provider = type(self.backend).__name__
+            given = self.kwargs.get("model_name")
+            name = given or getattr(self.backend, "model", None) or getattr(self.backend, "__name__", None)
+        return f"{provider}/{name}" if name else provider
+
+    def maker(self) -> Callable[[], Client]:
+        """What makes its client; wrong names and values are found now."""
+        backend = self.backend
+        if not isinstance(backend, str) and hasattr(backend, "complete"):
+            if self.kwargs:
+                raise ConfigurationError("backend_kwargs go with the name of a backend, not with a Client object")
+            return functools.partial(_given, backend)
+        if not isinstance(backend, str) and not callable(backend):
+            raise ConfigurationError(f"backend must be a name, a Client or an async function, not {backend!r}")
+        make = functools.partial(registry.backend(backend), **self.kwargs)
+        try:
+            make()
+        except TypeError as exc:
+            raise ConfigurationError(f"backend_kwargs for {self.label}: {exc}") from exc
+        return make
+
+    @property
+    def origin(self) -> str:
+        """Whose models these are, and at which address: what tells two of the same name apart."""
+        if not isinstance(self.backend, str):
+            kind: Any = self.backend if hasattr(self.backend, "__qualname__") else type(self.backend)
+            return f"{kind.__module__}.{kind.__qualname__}"
+        address = self.kwargs.get("base_url") or self.kwargs.get("azure_endpoint")
+        return f"{self.backend} {address or os.environ.get(f'{self.backend.upper()}_BASE_URL', '')}"
+
+    def aliases(self, name: str) -> tuple[str, ...]:
+        return (f"{self.backend}/{name}",) if isinstance(self.backend, str) else ()
+
+
+class _Borrowed:
+    """A client that the caller made, and closes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.model = client.model
+        self.info = client.info
+        self.complete = client.complete
+
+    async def aclose(self) -> None:
+        """Left to its owner."""
+
+
+def _given(client: Any) -> Client:
+    return _Borrowed(client)
+
+
+def split_model(model: str) -> tuple[str, str]:
+    """`provider/name`; a name alone is the default provider's."""
+    if not str(model).strip("/"):
+        raise ConfigurationError(f'a model is given as "provider/name", not {model!r}')
+    provider, slash, name = model.partition("/")
+    if not slash:
+        return DEFAULT_BACKEND, model
+    if not name:
+        raise ConfigurationError(f'a model is given as "provider/name", not {model!r}')
+    return provider, name
+
+
+def model_specs(
+    backend: Any,
+    backend_kwargs: Mapping[str, Any] | None,
+    model: str | None,
+    other_backends: Sequence[Any] | None,
+    other_backend_kwargs: Sequence[Mapping[str, Any]] | None,
+    sub_model: str | Sequence[str] | None,
+) -> tuple[ModelSpec, ...]:
+    """The root's model and those for sub-calls."""
+    root_kwargs = dict(backend_kwargs or {})
+    if model is not None:
+        if backend is not None:
+            raise ConfigurationError('give model="provider/name" or backend=…, not both')
+        if "model_name" in root_kwargs:
+            raise ConfigurationError("the model is given twice: by model= and by backend_kwargs['model_name']")
+        backend, root_kwargs["model_name"] = split_model(model)
+    root = ModelSpec(backend=DEFAULT_BACKEND if backend is None else backend, kwargs=root_kwargs)
+    if sub_model is not None:
+        if other_backends:
+            raise ConfigurationError("give sub_model=… or other_backends=…, not both")
+        names = [sub_model] if isinstance(sub_model, str) else list(sub_model)
+        subs = [ModelSpec(backend=p, kwargs={"model_name": n}) for p, n in map(split_model, names)]
+        return (root, *(sub for sub in subs if sub != root)) if len(subs) > 1 else (root, *subs)
+    backends, kwargs = list(other_backends or ()), [dict(k) for k in other_backend_kwargs or ()]
+    if len(kwargs) > len(backends) or (kwargs and len(kwargs) != len(backends)):
+        raise ConfigurationError(
+            f"other_backends has {len(backends)} entries and other_backend_kwargs {len(kwargs)}: one for each is needed"
+        )
+    return (
+        root,
+        *(ModelSpec(backend=b, kwargs=k) for b, k in zip(backends, kwargs or [{}] * len(backends), strict=True)),
+    )
+
+
+def check_tools(setting: str, tools: Mapping[str, Any] | None) -> dict[str, tuple[object, str]] | None:
+    """name → (tool, description)."""
+    if tools is None:
+        return None
+    out: dict[str, tuple[object, str]] = {}
+    for name, value in tools.items():
+        if not str(name).isidentifier() or keyword.iskeyword(name):
+            raise ConfigurationError(f"{setting}: {name!r} cannot be a name in Python")
+        if reserved(name):
+            raise ConfigurationError(f"{setting}: {name!r} is a name of the REPL itself; give the tool another")
+        if isinstance(value, Mapping) and "tool" in value:
+            out[name] = (value["tool"], str(value.get("description", "")) or describe_tool(value["tool"]))
+        else:
+            out[name] = (value, describe_tool(value))
+    return out
+
+
+def check_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
+    """Functions of one event each, which are not coroutine functions: nobody would await them."""
+    given: Any = observers  # what was given may be anything
+    if callable(given):
+        raise ConfigurationError("observers is a list of functions, not a function")
+    for observer in given:
+        if not callable(observer) or is_async(observer):
+            raise ConfigurationError(f"an observer is a plain function of an event, not {observer!r}")
+    return observers
+
+
+def environment_of(environment: str | Environment, kwargs: Mapping[str, Any] | None) -> tuple[Environment, str]:
+    """The environment and what it is called."""
+    if isinstance(environment, str):
+        try:
+            return registry.environment(environment)(**(kwargs or {})), environment
+        except TypeError as exc:
+            raise ConfigurationError(f"environment_kwargs for {environment!r}: {exc}") from exc
+    if not hasattr(environment, "open"):
+        raise ConfigurationError(f"environment must be a name or an Environment, not {environment!r}")
+    if kwargs:
+        raise ConfigurationError(
+            "environment_kwargs go with the name of an environment, not with an Environment object"
+        )
+    return environment, type(environment).__name__
+
+
+def changed(limits: Limits) -> str:
+    """The limits that are not the default, as they were given."""
+    plain = Limits()
+    changed = {n: getattr(limits, n) for n in Limits.__dataclass_fields__ if getattr(limits, n) != getattr(plain, n)}
+    return ", ".join(f"{name}={value!r}" for name, value in changed.items()) or "no limits but the defaults"
+
+
+def public_options(limits: Limits, specs: Sequence[ModelSpec], environment: str) -> tuple[tuple[str, object], ...]:
+    """What a record of the run may say of its configuration: nothing that was given as a keyword to a provider but
+    its model's name."""
+    options: dict[str, object] = {name: value for name, value in asdict(limits).items() if value is not None}
+    options["backend"] = specs[0].label
+    options["other_backends"] = [spec.label for spec in specs[1:]]
+    options["environment"] = environment
+    return tuple(options.items())
+
+
+def secret_values(specs: Sequence[ModelSpec], servers: Sequence[MCP], *given: object) -> set[str]:
+    """Every key that was given, so that none is written down wherever it may turn up."""
+    keys = secrets_of(*(spec.kwargs for spec in specs), *(server.env for server in servers), *given)
+    return keys.union(*(command_secrets(server.command) for server in servers))
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """The reference library's callbacks, as an observer."""
+
+    on_subcall_start: Callable[[int, str, str], object] | None = None
+    on_subcall_complete: Callable[[int, str, float, str | None], object] | None = None
+    on_iteration_start: Callable[[int, int], object] | None = None
+    on_iteration_complete: Callable[[int, int, float], object] | None = None
+    _models: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        mine = (self.on_subcall_start, self.on_subcall_complete, self.on_iteration_start, self.on_iteration_complete)
+        return any(callback is not None for callback in mine)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case CallStarted():
+                self._models[event.run, event.call] = event.model
+                if self.on_subcall_start:
+                    self.on_subcall_start(event.depth + 1, event.model, event.prompt[:PREVIEW])
+            case CallFinished():
+                model = self._models.pop((event.run, event.call))
+                if self.on_subcall_complete:
+                    error = None if event.error is None else event.error[1]
+                    self.on_subcall_complete(event.depth + 1, model, event.seconds, error)
+            case TurnStarted() if self.on_iteration_start:
+                self.on_iteration_start(event.depth, event.turn)
+            case TurnFinished() if self.on_iteration_complete:
+                self.on_iteration_complete(event.depth, event.turn, event.seconds)
+            case _:
+                return

@@ -1,0 +1,1 @@
+"""Thin modules that keep the reference library's documented import paths."""

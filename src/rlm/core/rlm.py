@@ -1,0 +1,5 @@
+"""`RLM` under the reference library's import path."""
+
+from rlm.api import RLM
+
+__all__ = ["RLM"]
