@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from rlm.errors import LMError
-from rlm.events import CallFinished, CellStarted, Event, RunFinished, RunStarted, Warned
+from rlm.events import CallFinished, CellStarted, Event, LimitApproached, RunFinished, RunStarted, Warned
 from rlm.live import summary
 from rlm.live.figures import Past
 from rlm.live.fold import Run
@@ -83,6 +84,15 @@ def test_warnings_are_in_the_record() -> None:
     run, _ = fold(events_of(ScriptedClient(code("FINAL(1)")))[0][:1])
     (note,) = run.add(Warned(run=f"{run.path}/0", depth=1, time=1.0, text="careful"))
     assert note == Note(run=run.path, text="careful")
+
+
+def test_that_calls_wait_for_room_in_a_limit_is_in_the_record_once() -> None:
+    run, _ = fold(events_of(ScriptedClient(code("FINAL(1)")))[0][:1])
+    near = LimitApproached(run=run.path, depth=0, time=1.0, limit="max_tokens", used=900, allowed=1000, booked=100)
+    full = replace(near, waiting=True)
+    assert [item for event in (near, full, near, full) for item in run.add(event)] == [
+        Note(run=run.path, text="max_tokens has no room for now: calls wait for those in flight")
+    ]
 
 
 @pytest.mark.parametrize(("width", "depth", "agents"), [(4, 3, 21), (6, 5, 1555)])

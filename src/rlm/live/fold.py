@@ -18,6 +18,7 @@ from rlm.events import (
     CellStarted,
     Compacted,
     Event,
+    LimitApproached,
     ReplyReceived,
     ReplyText,
     RunFinished,
@@ -70,6 +71,7 @@ class Run:
         self._before = Calls()
         self._said = ""
         self._thought = 0.0
+        self._full: set[str] = set()
         self._ran = self._running = False
         self._block = 0
 
@@ -91,6 +93,10 @@ class Run:
     def add(self, event: Event) -> Iterator[Item]:
         if isinstance(event, Warned):
             yield Note(run=self.path, text=event.text)
+        elif isinstance(event, LimitApproached):
+            if event.waiting and event.limit not in self._full:
+                self._full.add(event.limit)
+                yield Note(run=self.path, text=f"{event.limit} has no room for now: calls wait for those in flight")
         elif isinstance(event, RunStarted):
             if event.run not in self.agents:
                 self._begin_child(event)
