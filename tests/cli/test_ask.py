@@ -60,6 +60,45 @@ def test_models_are_chosen_by_provider_and_name(rlm: Command, lm_server: Servers
     assert [(r.provider, r.model) for r in server.requests] == [("anthropic", "root-1"), ("openai", "sub-1")]
 
 
+def test_any_parameter_of_an_rlm_can_be_given(rlm: Command, lm_server: Servers) -> None:
+    server = lm_server(code("FINAL(str(budget()))"))
+    price = 'backend_kwargs.price={"input": 1e-9, "output": 1e-9}'
+    done = rlm("ask", "?", "-o", price, "-o", "sampling_args.temperature=0.25", "--max-budget", "9", server=server)
+    assert done.returncode == 0
+    assert b"'dollars': 9.0," in done.stdout
+    assert server.requests[0].body["temperature"] == 0.25
+
+
+def test_parameters_are_kept_for_a_resume(rlm: Command, lm_server: Servers, tmp_path: Path) -> None:
+    def answer(request: Request) -> str:
+        return code("FINAL(context if context == 'deeper' else rlm_query('deeper'))")
+
+    arguments = ("ask", "?", "-o", "max_depth=2", "--checkpoint", "kept", "--max-tokens", "1")
+    assert rlm(*arguments, server=lm_server(answer), cwd=tmp_path).returncode == 4
+    done = rlm("resume", "kept", "--max-tokens", "100000", server=lm_server(answer), cwd=tmp_path)
+    assert done.stdout == b"deeper\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("max_depth", "'max_depth' is not NAME=VALUE"),
+        ("depht=2", "there is no parameter 'depht'; there are backend_kwargs, "),
+        ("max_budget=2", "max_budget has an option of its own: --max-budget"),
+        ("max_depth=-1", "max_depth must be a whole number of at least 0"),
+        ("backend_kwargs.api_key=sk-1", "set the provider's environment variable"),
+        ('other_backend_kwargs=[{"api_key": "sk-1"}]', "set the provider's environment variable"),
+    ],
+)
+def test_parameters_that_cannot_be_are_told(rlm: Command, lm_server: Servers, option: str, said: str) -> None:
+    server = lm_server("never asked")
+    done = rlm("ask", "?", "-o", option, server=server)
+    assert done.returncode in (2, 5)
+    assert said in " ".join(done.stderr.decode().split())
+    assert b"sk-1" not in done.stderr
+    assert not server.requests
+
+
 def test_the_code_runs_in_a_process_of_its_own_unless_asked_otherwise(rlm: Command, lm_server: Servers) -> None:
     source = code("import os\nFINAL(os.environ.get('OPENAI_API_KEY', 'no key'))")
     assert rlm("ask", "?", server=lm_server(source)).stdout == b"no key\n"

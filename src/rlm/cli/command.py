@@ -135,6 +135,15 @@ def limit(context: click.Context, option: click.Parameter, value: float | None) 
     callback=named,
     help="Write down there what is paid for before it is used; `rlm resume DIR` goes on after a crash.",
 )
+@click.option(
+    "-o",
+    "--option",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other parameter of rlm.RLM, VALUE being JSON or text: max_depth=2, cache=replies, "
+    'environment_kwargs.image=python:3.13, \'backend_kwargs.price={"input": 0.2, "output": 2}\'; repeatable.',
+)
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: response, status, usage, seconds, …")
 @click.option("-q", "--quiet", is_flag=True, help="No live view and no notes, only errors.")
@@ -147,6 +156,7 @@ def ask(
     environment: str,
     exclude: tuple[str, ...],
     checkpoint: str | None,
+    others: tuple[str, ...],
     log: str | None,
     as_json: bool,
     quiet: bool,
@@ -162,8 +172,12 @@ def ask(
     file that is called - is ./-.
     """
     from rlm.cli.inputs import InputError, ignored_input, read_inputs
+    from rlm.cli.parameters import parameters
     from rlm.cli.running import Run, execute, report
 
+    options: dict[str, Any] = {"model": model, "sub_model": sub_model, "environment": environment}
+    options |= {"checkpoint": checkpoint, **limits}
+    options |= parameters(others, options)
     if not question.strip():
         raise click.UsageError("the question is empty")
     if question == "-":
@@ -178,9 +192,6 @@ def ask(
     if inputs is not None and not quiet:
         for note in inputs.notes:
             say(f"rlm: {note}")
-    options: dict[str, Any] = {"model": model, "sub_model": sub_model, "environment": environment}
-    options["checkpoint"] = checkpoint
-    options |= {name: value for name, value in limits.items() if value is not None}
     run = Run(
         context=question if inputs is None else inputs.context,
         question=None if inputs is None else question,
