@@ -38,6 +38,11 @@ def test_what_differs_by_run_is_said(change: dict[str, object], says: str) -> No
     assert says in system_prompt(replace(BRIEFING, **change))
 
 
+def test_what_a_tool_says_of_itself_is_taken_literally() -> None:
+    text = system_prompt(replace(BRIEFING, tools={"fill": (len, "fills in a <<VARIANT>> or a <<NAME>>")}))
+    assert "fills in a <<VARIANT>> or a <<NAME>>" in text
+
+
 def test_each_number_is_said_once() -> None:
     text = system_prompt(replace(BRIEFING, calls=77, turns=33, cell_timeout=44))
     for number in ("300,000", "10,000", "33 turns", "77 sub-calls", "44 seconds"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -53,9 +54,8 @@ def system_prompt(briefing: Briefing, custom: str | None = None) -> str:
     if not briefing.guidance:
         head, _, rest = text.partition("Who does what:")
         text = head + rest[rest.index("To submit:") :]
-    for name, value in _values(briefing, tools).items():
-        text = text.replace(f"<<{name}>>", value)
-    return text.strip()
+    values = _values(briefing, tools)
+    return re.sub("<<([A-Z_]+)>>", lambda place: values[place[1]], text).strip()
 
 
 def _values(b: Briefing, tools: str) -> dict[str, str]:
