@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+import warnings
 from typing import Callable
 
 READS = 16  # of 64 KiB each: what a pipe holds, and no more, because a child may write without end
@@ -35,6 +36,8 @@ class Descriptors:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._forked)
+        # Python 3.12 and later warn of it beside threads. They are ours, and a child needs none of them.
+        warnings.filterwarnings("ignore", r"This process \(pid=\d+\) is multi-threaded", DeprecationWarning)
 
     def _forked(self) -> None:
         """A child of a cell has no wire, and prints like any other child process. So does a child of it."""
