@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
 from rlm.testing import LMServer, Request
 
 RLM = (sys.executable, "-m", "rlm")
@@ -38,15 +39,7 @@ def environment(server: LMServer | None = None, **more: str) -> dict[str, str]:
 def rlm(
     *arguments: str, server: LMServer | None = None, cwd: Path | None = None, stdin: bytes = b"", **more: str
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*RLM, *arguments],
-        input=stdin,
-        cwd=cwd,
-        env=environment(server, **more),
-        capture_output=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    return warm.run("-m", "rlm", *arguments, stdin=stdin, cwd=cwd, env=environment(server, **more), timeout=DEADLINE)
 
 
 def is_root(request: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,9 @@ pytest.register_assert_rewrite("rlm.testing.conformance")  # its assertions show
 from rlm.testing import LMServer, refuse_live_requests  # noqa: E402
 
 refuse_live_requests()
+# A shell has what it starts in the background ignore these two, and so would all that is started from here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def _container_engine(name: str) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +50,21 @@ def test_everything_that_is_asked_for_has_a_fixed_version(bootstrap: ModuleType)
     fixed = {line.partition("==")[0].lower() for line in bootstrap.CONSTRAINTS.read_text().splitlines() if "==" in line}
     asked = [*project["dependencies"], *bootstrap.requirements("dev")]
     assert {re.split(r"[\[><=!~;\s]", requirement)[0].lower() for requirement in asked} <= fixed
+
+
+@pytest.mark.parametrize(
+    "fixed", [ROOT / "tools" / "constraints.txt", *sorted((ROOT / "tests" / "clouds").glob("*.txt"))]
+)
+def test_every_fixed_version_runs_on_the_first_python_that_we_promise(fixed: Path) -> None:
+    """Debian's Python is 3.11.2; a later one installs what that one refuses. Looks at what is installed."""
+    versions = {line.strip() for line in fixed.read_text().splitlines() if "==" in line}
+    venv = Path(sys.prefix) if fixed.stem == "constraints" else ROOT / ".venvs" / fixed.stem
+    found = {
+        f"{distribution.name}=={distribution.version}": str(distribution.metadata.get("Requires-Python") or "")
+        for distribution in distributions(path=[str(folder) for folder in venv.glob("lib/python*/site-packages")])
+    }
+    refused = {name: asks for name, asks in found.items() if name in versions and "3.11.0" not in SpecifierSet(asks)}
+    assert refused == {}
 
 
 def test_pip_is_fetched_from_the_index_that_pip_would_use(

@@ -21,6 +21,7 @@ import click
 import pytest
 
 import command_line
+import warm
 from rlm.cli.command import cli
 from rlm.testing import LMServer, Request
 
@@ -118,21 +119,14 @@ def test_a_python_block_runs_and_prints_what_the_page_says(
     script = tmp_path / "block.py"
     # The example's own process is refused other machines too.
     script.write_text("from rlm.testing import refuse_live_requests as _r; _r()\n" + block.code.lstrip("\n"), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=here,
-        env=environment(lm_server(answer if block.script is None else scripted(block.script))),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, f"{block.place}:\n{done.stderr}"
-    assert done.stderr == ""
+    model = lm_server(answer if block.script is None else scripted(block.script))
+    done = warm.run("-W", "error", str(script), cwd=here, env=environment(model))
+    assert done.returncode == 0, f"{block.place}:\n{done.stderr.decode()}"
+    assert done.stderr == b""
     if block.output is not None:
-        assert done.stdout == block.output
+        assert done.stdout.decode() == block.output
     elif "Calculate 2^(2^(2^2))" in block.code and "print(result.response)" in block.code:
-        assert done.stdout == "65536\n"
+        assert done.stdout == b"65536\n"
 
 
 @pytest.mark.parametrize("block", blocks("sh", "shell", "bash"), ids=place)

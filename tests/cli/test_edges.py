@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from command_line import DEADLINE, RLM, code, environment, one_line
 from command_line import rlm as rlm_process
 from rlm.cli.command import cli
 from rlm.cli.terminal import Reading
-from rlm.testing import LMServer
+from rlm.testing import LMServer, Scripted
 from viewer.logs import MadeUpRun, large, write
 
 Servers = Callable[..., LMServer]
@@ -156,6 +157,25 @@ def test_ctrl_c_before_or_without_a_run_is_130_and_one_line(
     ended, stderr = interrupted(*arguments, after=after, cwd=tmp_path)
     assert (ended, one_line(stderr)) == (130, "rlm: cancelled")
     assert not (tmp_path / "run.html").exists()
+
+
+def test_in_the_background_ctrl_c_is_for_others_and_what_ends_it_ends_it_in_order(lm_server: Servers) -> None:
+    """As a shell starts what is followed by `&`."""
+    server = lm_server(Scripted(hang=True))
+    with subprocess.Popen(
+        ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *RLM, "ask", "?"],
+        env=environment(server),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        server.wait_until(lambda s: s.in_flight == 1, timeout=DEADLINE)
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+        assert ignored is not None
+        assert int(ignored[1], 16) & 1 << (signal.SIGINT - 1)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, one_line(stderr)) == (130, "rlm: cancelled")
 
 
 @pytest.mark.parametrize(

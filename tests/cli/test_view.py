@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import struct
-import subprocess
 import termios
 import threading
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import DEADLINE, RLM, code, environment, is_root, turns
+import warm
+from command_line import DEADLINE, code, environment, is_root, turns
 from rlm.testing import LMServer, Request, Scripted, server_error
 
 Servers = Callable[..., LMServer]
@@ -26,16 +26,11 @@ COLOURS_AND_CURSOR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 class Terminal:
     """`rlm` with its stderr on a terminal of a given width; what was drawn there is in `drawn`."""
 
-    def __init__(self, *arguments: str, server: LMServer, columns: int = 80, stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(self, *arguments: str, server: LMServer, columns: int = 80, stdin: int = warm.DEVNULL) -> None:
         controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [*RLM, *arguments],
-            env=environment(server, TERM="xterm-256color"),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=terminal,
-        )
+        environ = environment(server, TERM="xterm-256color")
+        self.process = warm.Program("-m", "rlm", *arguments, env=environ, stdin=stdin, stderr=terminal)
         os.close(terminal)
         self.controller = controller
         self.bytes = bytearray()
@@ -53,7 +48,8 @@ class Terminal:
             self.bytes += data
 
     def wait(self) -> tuple[int, bytes]:
-        stdout, _ = self.process.communicate(timeout=DEADLINE)
+        with self.process:
+            stdout, _ = self.process.communicate(timeout=DEADLINE)
         self.reader.join(DEADLINE)
         os.close(self.controller)
         return self.process.returncode, stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import command_line
+import warm
 from rlm import RLM, JournalError, Message
 from rlm.recording import Tape, using
 from rlm.testing import LMServer, Request
@@ -58,16 +59,24 @@ def model(request: Request) -> str:
 def pytest_in(
     folder: Path, *arguments: str, server: LMServer | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    env = {
+        **command_line.environment(server, **variables),
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a second of each run
+    }
+    done = start(command, folder, env)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def start(command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    if "--rlm-record" in command:
+        return warm.run(*command, cwd=folder, env=env, timeout=command_line.DEADLINE)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, *command],
         cwd=folder,
-        env={
-            **command_line.environment(server, **variables),
-            "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a second of each run
-        },
+        env=env,
         capture_output=True,
-        text=True,
         timeout=command_line.DEADLINE,
         check=False,
     )

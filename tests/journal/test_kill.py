@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import command_line
+import warm
 from rlm.testing import LMServer, Request
 
 VICTIM = Path(__file__).with_name("victim.py")
@@ -30,7 +31,7 @@ def model(request: Request) -> str:
 
 
 class Hand:
-    """Starts victims, and kills one at the request of a given number, before it is answered."""
+    """Starts victims, and kills the first at the request of a given number, before it is answered."""
 
     def __init__(self, folder: Path, environment: str) -> None:
         self.folder = folder
@@ -38,7 +39,7 @@ class Hand:
         self.effects = folder / "effects"
         self.kill_at = 0
         self.asked: list[str] = []
-        self._victim: subprocess.Popen[bytes] | None = None
+        self._victim: subprocess.Popen[bytes] | warm.Program | None = None
 
     def script(self, request: Request) -> str:
         self.asked.append(request.text)
@@ -48,15 +49,17 @@ class Hand:
 
     def run(self, server: LMServer) -> tuple[int, str]:
         arguments = [str(self.folder / "run"), self.environment, server.openai_base_url, str(self.effects)]
-        with subprocess.Popen(
-            [sys.executable, "-W", "error", str(VICTIM), *arguments],
-            env=command_line.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as victim:
+        with self.start("-W", "error", str(VICTIM), *arguments) as victim:
             self._victim = victim
             out, err = victim.communicate(timeout=command_line.DEADLINE)
+        assert victim.returncode is not None
         return victim.returncode, (out or err).decode()
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes] | warm.Program:
+        env = command_line.environment()
+        if not self.kill_at:
+            return warm.Program(*arguments, env=env)
+        return subprocess.Popen([sys.executable, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize(

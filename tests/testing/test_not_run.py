@@ -1,4 +1,4 @@
-"""A test that could not run here is named at the end, and fails a run in CI."""
+"""A test that could not run here is named at the end, and fails a run in CI; a suite in the background is no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def run(folder: Path, suite: str, *options: str, ci: str = "") -> subprocess.Com
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(folder)]
     environment = dict(os.environ, CI=ci, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # a second of each run
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=60, check=False)
+    # As a shell starts what is followed by `&`.
+    shell = ["sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh"]
+    return subprocess.run(
+        [*shell, *command], capture_output=True, text=True, env=environment, cwd=folder, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n1")], ids=["in one process", "with workers"])
@@ -59,3 +63,20 @@ def test_an_unknown_need_is_an_error_and_no_skip(tmp_path: Path) -> None:
     done = run(tmp_path, "import pytest\n@pytest.mark.needs('luck')\ndef test_x(): pass")
     assert done.returncode == 1
     assert "KeyError" in done.stdout
+
+
+INTERRUPTS = """
+import signal, subprocess, sys
+
+def test_ctrl_c_ends_a_program():
+    program = [sys.executable, "-c", "print(1, flush=True); input()"]
+    with subprocess.Popen(program, stdin=-1, stdout=-1, stderr=-1) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n1")], ids=["in one process", "with workers"])
+def test_a_suite_in_the_background_can_interrupt_what_it_starts(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert run(tmp_path, INTERRUPTS, *options).returncode == 0
