@@ -190,6 +190,10 @@ class Journals:
             journal = await asyncio.to_thread(enter)
             try:
                 yield journal
+            except (Exception, asyncio.CancelledError) as exc:
+                if source is self._checkpoint:
+                    exc.add_note(f"What was answered is kept in {source}: the same call goes on from there.")
+                raise
             finally:
                 journal.end()
 
