@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from rlm._journal_check import check
 from rlm._journal_digest import Covers, Digester, message_digest
 from rlm._journal_file import JournalReader
 from rlm.errors import JournalError, LimitError, LMError
@@ -73,11 +74,12 @@ class Recording:
         reader = JournalReader(path)
         recording = cls(reader)
         try:
-            for at, record in reader.records():
+            for number, (at, record) in enumerate(reader.records(), 2):
                 try:
+                    check(record)
                     recording._take(at, record)
                 except (KeyError, TypeError, ValueError, AttributeError) as exc:
-                    raise JournalError(f"{path}: the record at byte {at:,} is none of a journal's ({exc!r})") from None
+                    raise JournalError(f"{path}, line {number}: no record of a journal's: {exc}") from None
         except BaseException:
             reader.close()
             raise
@@ -85,6 +87,8 @@ class Recording:
 
     def _take(self, at: int, record: Mapping[str, Any]) -> None:
         kind = record["type"]
+        if kind != "run" and "run" in record and record["run"].partition("/")[0] not in self.runs:
+            raise ValueError(f"of a run {record['run']!r} that did not begin")
         for message in record.get("messages", ()):
             if isinstance(message, dict):
                 self._messages.setdefault(_digest_in(message), at)
@@ -157,9 +161,12 @@ class Recording:
         record = dict(self.read(entry))
         if "messages" in record:
             messages = [self._message(message) for message in record["messages"]]
-            prefix = record.get("prefix")
-            while prefix and self.reader is not None and (entry.key.run, prefix[0]) in self._requests:
-                before = self.reader.record(self._requests[entry.key.run, prefix[0]])
+            prefix, at = record.get("prefix"), entry.at
+            while prefix and self.reader is not None:
+                latest, at = at, self._requests.get((entry.key.run, prefix[0]), at)
+                if at >= latest:
+                    break
+                before = self.reader.record(at)
                 known = before.get("prefix")
                 own = prefix[1] - (known[1] if known else 0)
                 messages[:0] = [self._message(message) for message in before["messages"][: max(0, own)]]

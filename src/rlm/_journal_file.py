@@ -19,6 +19,7 @@ from rlm.errors import JournalError
 
 FORMAT: Final = "rlm-journal"
 VERSION: Final = 2
+HEAD: Final = f'{{"format":"{FORMAT}","version":{VERSION},'.encode()
 NONE: Final = Masks()
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -121,6 +122,8 @@ class JournalReader:
         """Where the last whole record ends."""
         self.torn = 0
         """Bytes after it, of a record that was cut off while it was written."""
+        if path.exists() and not path.is_file():
+            raise JournalError(f"cannot read {path}: it is no file")
         try:
             self._file = open(path, "rb")  # noqa: SIM115 - close() ends it
         except OSError as error:
@@ -137,7 +140,7 @@ class JournalReader:
             if record is None:
                 if number > 1 and not any(_parsed(later) for _, later in self._lines(at + len(line))):
                     break
-                if number == 1 and not line.endswith(b"\n"):
+                if number == 1 and not line.endswith(b"\n") and HEAD.startswith(line[: len(HEAD)]):
                     break
                 raise JournalError(f"{self.path}, line {number}: " + ("no journal" if number == 1 else "damaged"))
             if number == 1:

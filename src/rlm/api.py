@@ -32,7 +32,7 @@ from rlm.logger import RLMLogger
 from rlm.mcp import MCP, Toolbox, tools_of
 from rlm.portal import LoopLocal
 from rlm.protocols import Client, Environment
-from rlm.recording import Journals
+from rlm.recording import Journals, path_of
 from rlm.result import Completion, Output
 from rlm.sync import Closing, blocking
 from rlm.tree import Model, Scope, Settings, Tree
@@ -186,7 +186,7 @@ class RLM(Closing):
         self._secrets = secret_values(self._specs, tools, self._environment, sampling_args, sub_sampling_args)
         if cache is not None and replay is not None:
             raise ConfigurationError("give cache= or replay=, not both: a replay asks no provider")
-        self._cache = cache
+        self._cache = path_of("cache", cache)
         self._clients = LoopLocal(self._make_clients, _close_all)
         self._toolboxes = LoopLocal(functools.partial(Toolbox, tuple(tools)), Toolbox.aclose) if tools else None
         self._repl = KeptRepl(self._environment) if persistent else None

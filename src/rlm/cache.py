@@ -58,7 +58,7 @@ class Cache:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeError) as error:
             self.close()
             raise ConfigurationError(f"cache: cannot use {self._path}: {error}") from error
 
@@ -76,8 +76,12 @@ class Cache:
         )
         if row is None:
             return None
-        text, model, reasoning = row
-        return Reply(text=_unkept(text), model=model, reasoning=_unkept(reasoning), usage=Usage(calls=1, reused=1))
+        try:
+            text, model, reasoning = _unkept(row[0]), row[1], _unkept(row[2])
+        except ValueError:
+            self._leave("what it holds is none of its own")
+            return None
+        return Reply(text=text, model=str(model), reasoning=reasoning, usage=Usage(calls=1, reused=1))
 
     async def put(self, key: Key, reply: Reply) -> None:
         """Keep a reply that is whole. What is empty, cut, declined or has a key in it is not kept."""
@@ -95,11 +99,14 @@ class Cache:
                 return None
             try:
                 return self._database.execute(statement, values).fetchone()
-            except sqlite3.Error as error:
-                self._database.close()
-                self._database = None
-                self.trouble = f"the cache {self._path} is not used any further: {error}"
+            except (sqlite3.Error, UnicodeError) as error:
+                trouble = error
+        self._leave(trouble)
         return None
+
+    def _leave(self, why: object) -> None:
+        self.trouble = f"the cache {self._path} is not used any further: {why}"
+        self.close()
 
     def close(self) -> None:
         with self._lock:
@@ -113,19 +120,21 @@ def _kept(text: str) -> str:
     return json.dumps(text)
 
 
-def _unkept(kept: str) -> str:
-    return str(json.loads(kept))
+def _unkept(kept: str | bytes) -> str:
+    """Raises `ValueError` for what `_kept` did not make."""
+    text = json.loads(kept)
+    if not isinstance(text, str):
+        raise ValueError("not a text")
+    return text
 
 
 @asynccontextmanager
-async def open_cache(
-    folder: str | os.PathLike[str] | None, secrets: Collection[str] = ()
-) -> AsyncIterator[Cache | None]:
+async def open_cache(folder: Path | None, secrets: Collection[str] = ()) -> AsyncIterator[Cache | None]:
     """The cache in a folder, for one run; `None` where none is wanted."""
     if folder is None:
         yield None
         return
-    cache = Cache(Path(folder) / FILE, secrets=secrets)
+    cache = Cache(folder / FILE, secrets=secrets)
     await asyncio.to_thread(cache.open)
     try:
         yield cache

@@ -38,6 +38,17 @@ async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return await awaited(result) if inspect.isawaitable(result) else result
 
 
+def awaiting(function: Callable[..., Any], wait: Callable[[Awaitable[Any]], Any]) -> Callable[..., Any]:
+    """The function, with what it gives handed to `wait` where that is awaitable."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return wait(result) if inspect.isawaitable(result) else result
+
+    return called
+
+
 async def awaited(work: Awaitable[T]) -> T:
     """Await what is not ours; its exceptions are ordinary ones, see `call`."""
     try:

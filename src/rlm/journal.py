@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm import _journal_report as report
+from rlm._journal_check import blobs_of
 from rlm._journal_digest import Digester, joined, settings_text, text_digest
 from rlm._journal_entry import (
     Ending,
@@ -249,7 +250,7 @@ class Journal:
         record = self._recording.read(ask.entry)
         if "raised" in record:
             raise _exception(record["raised"])
-        return decode(record["result"], [_blob(blob) for blob in record["blobs"]])
+        return decode(record["result"], blobs_of(record))
 
     async def returned(self, ask: Ask, result: object) -> object:
         """Write a tool's result down; gives it as every later run will be given it. Raises `TypeError` for one that
@@ -369,10 +370,6 @@ class _Numbers:
             self._next[run] += 1
         self._next[run] += 1
         return number
-
-
-def _blob(blob: Any) -> str | bytes:
-    return blob if isinstance(blob, str) else bytes.fromhex(blob["bytes"])
 
 
 def _exception(raised: Mapping[str, str]) -> Exception:

@@ -302,8 +302,8 @@ def _parameters(schema: Mapping[str, Any]) -> tuple[tuple[str, bool, Any], ...]:
 
 
 def _offer(record: Mapping[str, Any]) -> _Offer:
-    given = dict(record)
-    parameters = tuple((name, required, default) for name, required, default in given.pop("parameters"))
+    parameters = tuple((name, required, default) for name, required, default in record["parameters"])
+    given = {name: record[name] for name in ("server", "tool", "description")}
     return _Offer(parameters=parameters, **given)
 
 

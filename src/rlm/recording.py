@@ -155,11 +155,11 @@ class Journals:
             raise ConfigurationError("give checkpoint= or replay=, not both: a replay is not written down again")
         if sync and checkpoint is None:
             raise ConfigurationError("checkpoint_sync goes with checkpoint=DIR")
-        if replay is not None and not journal_in(Path(replay)).is_file():
-            raise ConfigurationError(f"replay: there is no journal {os.fspath(replay)}")
-        self._checkpoint = None if checkpoint is None else Path(checkpoint)
+        self._checkpoint, recorded = path_of("checkpoint", checkpoint), path_of("replay", replay)
         self._sync = sync
-        self._replay = None if replay is None else Tape(replay, again=True)
+        self._replay = None if recorded is None else Tape(recorded, again=True)
+        if self._replay is not None and not os.path.isfile(journal_in(self._replay.path)):
+            raise ConfigurationError(f"replay: there is no journal {self._replay.path}")
 
     def refuse_kept(self) -> None:
         """Raise `ConfigurationError` where a session is to be kept that can have no checkpoint."""
@@ -190,13 +190,26 @@ class Journals:
             journal = await asyncio.to_thread(enter)
             try:
                 yield journal
+            except (Exception, asyncio.CancelledError) as exc:
+                if source is self._checkpoint:
+                    exc.add_note(f"What was answered is kept in {source}: the same call goes on from there.")
+                raise
             finally:
                 journal.end()
 
 
+def path_of(setting: str, given: object) -> Path | None:
+    """What a setting was given, as a path; `None` stays it. Raises `ConfigurationError` for what is none: an empty one
+    would be the directory that the program happens to be in."""
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if given is not None and (not isinstance(path, str) or not path or "\0" in path):
+        raise ConfigurationError(f"{setting} must be a path, not {given!r}")
+    return None if path is None else Path(path)
+
+
 def journal_in(path: Path) -> Path:
     """A journal's file, which may be named by its folder."""
-    return path / FILE if path.is_dir() else path
+    return path / FILE if os.path.isdir(path) else path
 
 
 def _resume(stack: ExitStack, folder: Path, task: Task, sync: bool) -> Journal:

@@ -21,6 +21,8 @@ def blocking(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except asyncio.CancelledError as exc:
         error = CancellationError(getattr(exc, "partial_answer", None))
         error.result = getattr(exc, "result", None)
+        for note in getattr(exc, "__notes__", ()):
+            error.add_note(note)
         raise error from None
 
 

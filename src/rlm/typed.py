@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from rlm.errors import ConfigurationError
 from rlm.result import Output
@@ -21,17 +24,21 @@ def output_of(kind: Any) -> Output:
         ConfigurationError: Pydantic cannot check that type.
     """
     try:
+        if inspect.isroutine(kind) or isinstance(kind, functools.partial):
+            raise TypeError("it is a function")  # of which Pydantic would check the arguments
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError) as exc:
+        adapter.rebuild()  # a name in it that leads nowhere is an error here, not at each answer
+        description = _describe(kind, adapter)
+    except Exception as exc:  # Pydantic's, and whatever a type's own hooks raise
         raise ConfigurationError(f"output={kind!r} is not a type that Pydantic can check: {exc}") from exc
 
     def check(value: object) -> object:
         try:
-            return adapter.validate_python(value)
+            return _read(adapter.validate_python(value), value)
         except ValidationError as exc:
             if isinstance(value, str):
                 try:
-                    return adapter.validate_json(value)
+                    return _read(adapter.validate_json(value), value)
                 except ValidationError:
                     pass
             raise ValueError(_errors(exc)) from None
@@ -39,9 +46,14 @@ def output_of(kind: Any) -> Output:
             raise ValueError(f"checking it raised {type(exc).__name__}: {exc}") from exc
 
     def text(value: object) -> str:
-        return value if isinstance(value, str) else adapter.dump_json(value).decode("utf-8")
+        return value if isinstance(value, str) else adapter.dump_json(value, warnings=False).decode("utf-8")
 
-    return Output(description=_describe(kind, adapter), check=check, text=text)
+    return Output(description=description, check=check, text=text)
+
+
+def _read(checked: object, given: object) -> object:
+    """Pydantic checks the items of an `Iterable` as they are read, which is once."""
+    return list(checked) if isinstance(checked, Iterator) and checked is not given else checked
 
 
 def _describe(kind: Any, adapter: TypeAdapter[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import pytest
@@ -84,3 +85,39 @@ def test_a_type_that_cannot_be_checked_is_refused_before_anything_is_sent() -> N
     with pytest.raises(ConfigurationError, match="Pydantic"):
         RLM(backend=client).completion("c", "q", output=5)
     assert not client.calls
+
+
+class Unfinished(BaseModel):
+    value: Nowhere  # type: ignore[name-defined]  # noqa: F821 - which is what is tested
+
+
+class Hooked:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        raise RuntimeError("a hook that fails")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Unfinished, "'Nowhere' is not defined"),
+        ("Nowhere", "'Nowhere' is not defined"),
+        (list["Nowhere"], "'Nowhere' is not defined"),  # type: ignore[name-defined]  # noqa: F821
+        ("list[", "Forward reference"),
+        ("", "is not a type"),
+        ({"a": int}, "is not a type"),
+        (Hooked, "a hook that fails"),
+        (lambda value: value, "it is a function"),
+    ],
+)
+def test_what_no_answer_could_ever_have_is_refused_before_anything_is_paid(kind: Any, why: str) -> None:
+    client = ScriptedClient([repl("FINAL(1)")])
+    with pytest.raises(ConfigurationError, match=why):
+        RLM(backend=client).completion("c", "q", output=kind)
+    assert client.calls == []
+
+
+def test_the_items_of_an_iterable_are_checked_and_can_be_read() -> None:
+    result, client = answer(Iterable[int], "FINAL(['one'])", "FINAL([1, '2'])")
+    assert (result.value, result.response) == ([1, 2], "[1,2]")
+    assert "0: Input should be a valid integer" in client.calls[1].text

@@ -140,3 +140,44 @@ def test_what_the_cache_gave_is_in_the_journal(tmp_path: Path) -> None:
     RLM(backend=client, cache=tmp_path / "cache", checkpoint=tmp_path / "run").completion("c", "q")
     again = RLM(backend=client, replay=tmp_path / "run").completion("c", "q")
     assert (again.value, client.calls) == (["first", "second"], [])
+
+
+@pytest.mark.parametrize("column", ["text", "reasoning"])
+@pytest.mark.parametrize("held", ["not JSON", '{"a": 1}', b"\xff\xfe", 5])
+def test_a_row_that_is_none_of_the_caches_own_is_no_reply_and_ends_its_use_not_the_run(
+    held: object, column: str, tmp_path: Path
+) -> None:
+    RLM(backend=ScriptedClient(script(lambda: "second")), cache=tmp_path).completion("c", "q")
+    with sqlite3.connect(tmp_path / "replies.sqlite") as database:
+        database.execute(f"UPDATE replies SET {column} = ?", (held,))
+    database.close()
+    client = ScriptedClient(script(lambda: "second"))
+    result = RLM(backend=client, cache=tmp_path).completion("c", "q")
+    assert (result.value, len(client.calls)) == (["first", "second"], 4)
+    warned = [event.text for event in result.trajectory if isinstance(event, Warned)]
+    assert len(warned) == 1
+    assert "is not used any further" in warned[0]
+
+
+def test_a_reply_that_cannot_be_kept_ends_the_caches_use_not_the_run(tmp_path: Path) -> None:
+    answer = Reply(text="second", model="m\ud800", usage=Usage(calls=1))
+    result = RLM(backend=ScriptedClient(script(lambda: answer)), cache=tmp_path).completion("c", "q")
+    assert result.value == ["first", "second"]
+
+
+@pytest.mark.parametrize("setting", ["cache", "checkpoint", "replay"])
+@pytest.mark.parametrize("given", ["", "a\0b", 5, ["x"], b"x"])
+def test_what_is_no_path_is_refused_when_it_is_given(setting: str, given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{setting} must be a path"):
+        RLM(backend=ScriptedClient(), **{setting: given})
+
+
+def test_a_schema_that_is_not_even_text_is_refused_before_anything_is_paid(tmp_path: Path) -> None:
+    client = ScriptedClient(script(lambda: "second"))
+    RLM(backend=client, cache=tmp_path).completion("c", "q")
+    paid = len(client.calls)
+    data = (tmp_path / "replies.sqlite").read_bytes()
+    (tmp_path / "replies.sqlite").write_bytes(data.replace(b"TEXT NOT NULL", b"TEXT NOT \xa9\xff\xfe\xfd", 1))
+    with pytest.raises(ConfigurationError, match="cache: cannot use"):
+        RLM(backend=client, cache=tmp_path).completion("c", "q")
+    assert len(client.calls) == paid

@@ -105,8 +105,9 @@ def test_a_provider_that_failed_is_asked_again(tmp_path: Path) -> None:
             return LMError("no route", kind="connection", model="scripted")
         return good(messages)
 
-    with pytest.raises(LMError, match="no route"):
+    with pytest.raises(LMError, match="no route") as caught:
         RLM(backend=ScriptedClient(script), checkpoint=tmp_path).completion("c", "q")
+    assert caught.value.__notes__ == [f"What was answered is kept in {tmp_path}: the same call goes on from there."]
     client = ScriptedClient(good)
     result = RLM(backend=client, checkpoint=tmp_path).completion("c", "q")
     assert (result.value, texts(client)) == (["reply to one", "reply to two"], ["two"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import command_line
-from rlm.testing import LMServer, Request
+from rlm.testing import LMServer, Request, Scripted
 
 Start = Callable[..., LMServer]
 
@@ -82,3 +84,30 @@ def test_a_directory_without_a_run_is_wrong_usage(tmp_path: Path) -> None:
     done = command_line.rlm("resume", "nothing", cwd=tmp_path)
     assert done.returncode == 2
     assert b"there is no run of `rlm ask --checkpoint` in nothing" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["failed", "interrupted"])
+def test_what_ended_a_run_is_followed_by_the_command_that_goes_on_with_it(
+    how: str, tmp_path: Path, lm_server: Start
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def script(request: Request) -> Any:
+        if command_line.turns(request) != 1:
+            return model(request)
+        if how == "interrupted":
+            running[0].send_signal(signal.SIGINT)
+            return Scripted(hang=True)
+        return Scripted(status=400, error="no")
+
+    arguments = ["ask", "what?", "-m", "openai/m", "-e", "local", "--checkpoint", "a run"]
+    environment = command_line.environment(lm_server(script))
+    with subprocess.Popen(
+        [*command_line.RLM, *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    ) as process:
+        running.append(process)
+        _, told = process.communicate(timeout=command_line.DEADLINE)
+    assert process.returncode == {"failed": 1, "interrupted": 130}[how]
+    assert told.splitlines()[-1].endswith(b"`rlm resume 'a run'` goes on from there")
+    done = command_line.rlm("resume", "a run", server=lm_server(model), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"['reply to one', 'reply to two what?']\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ class Outcome:
     completion: Completion | None
     error: BaseException | None
     log: str | None
+    checkpoint: str | None = None
+    """The directory of a run that can be gone on with: it began and did not end well."""
 
     @property
     def code(self) -> int:
@@ -71,7 +74,8 @@ def execute(run: Run, prepare: Callable[[], None] | None = None) -> Outcome:
         traceback.print_exception(error)
     if isinstance(error, RLMError) and completion is None:
         completion = error.result
-    return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None)
+    kept = run.options.get("checkpoint") if isinstance(error, RLMError) and error.result is not None else None
+    return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None, checkpoint=kept)
 
 
 @contextmanager
@@ -107,6 +111,8 @@ def report(outcome: Outcome, *, as_json: bool = False, quiet: bool = False) -> i
         where = "stdout" if delivered else "stderr"
         kept = f" (partial answer on {where}{', trajectory kept' if outcome.log else ''})" if outcome.partial else ""
         say(f"rlm: {exits.error_line(outcome.error)}{kept}")
+        if outcome.checkpoint is not None:
+            say(f"rlm: what was answered is kept: `rlm resume {shlex.quote(outcome.checkpoint)}` goes on from there")
     elif outcome.code == exits.FORCED and completion is not None:
         say(f"rlm: forced: {exits.forced_by(completion.limit)}; this is the best answer at hand")
     return outcome.code if delivered or outcome.error is not None else exits.FAILED

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
 import inspect
 import itertools
 import queue
@@ -19,7 +20,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlm.calling import is_async
+from rlm.calling import awaited, awaiting, is_async
 from rlm.environments import _router
 from rlm.environments._cells import cell_error, cell_of, query_of, stopped
 from rlm.environments._clock import CellClock, wait_in_time
@@ -165,6 +166,8 @@ async def _ask(host: Host, method: str, params: dict[str, Any]) -> Any:
     try:
         if method == "tool":
             return await host.call_tool(params["name"], params["args"], params["kwargs"])
+        if method == "await":
+            return await awaited(params["given"])
         reply = await host.query(query_of(params))
     except Exception as exc:
         return cell_error(exc) if method == "query" else exc
@@ -288,7 +291,7 @@ class LocalSession:
                 raise SandboxError(f"setup_code failed:\n{result['error']['traceback']}")
 
     async def bind(self, name: str, value: object) -> None:
-        _bind(self._worker.kernel, name, value)
+        _bind(self._worker, name, value)
         # Earlier contexts stay visible as `context_0`, `context_1`, …
         key = name if name != "context" else (name, len(self._bound))
         self._bound.pop(key, None)
@@ -341,7 +344,7 @@ class LocalSession:
         self._worker = _Worker()
         await self.start()
         for name, value in self._bound.values():
-            _bind(self._worker.kernel, name, value)
+            _bind(self._worker, name, value)
         notice = f"the cell could not be stopped: its thread {worker.thread.name} is left behind in this process"
         cell = Cell(output=output, output_size=size, lost=lost, notices=(notice,))
         return replace(stopped(cell, limit), draft=UNSET)
@@ -358,9 +361,12 @@ class LocalSession:
             worker.abandon()
 
 
-def _bind(kernel: Kernel, name: str, value: object) -> None:
+def _bind(worker: _Worker, name: str, value: object) -> None:
+    kernel = worker.kernel
     if callable(value) and is_async(value):
         kernel.bind_tool(name, inspect.getdoc(value) or "", str(inspect.signature(value)))
+    elif inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, functools.partial):
+        kernel.bind(name, awaiting(value, lambda given: worker.port.request("await", {"given": given})))
     else:
         kernel.bind(name, _own(value))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +68,35 @@ async def an_async_tool_is_awaited_for_the_cell(bench: Bench) -> None:
         await repl.show("from concurrent.futures import ThreadPoolExecutor")
         await repl.show("with ThreadPoolExecutor(3) as pool: r = list(pool.map(slow, [1, 2, 3]))")
         assert await repl.value("r") == [2, 4, 6]
+
+
+@promise(18)
+async def what_a_tool_gives_to_be_awaited_is_awaited_for_the_cell(bench: Bench) -> None:
+    async def double(x: int) -> int:
+        await asyncio.sleep(0)
+        if x < 0:
+            raise ValueError("it is negative")
+        return 2 * x
+
+    class Doubler:
+        async def __call__(self, x: int) -> int:
+            return await double(x)
+
+        def later(self, x: int) -> Coroutine[None, None, int]:
+            return double(x)
+
+    tools: dict[str, Callable[..., Any]] = {
+        "plain": lambda x: double(x),
+        "bound": Doubler().later,
+        "partial": functools.partial(double),
+        "partly": functools.partial(Doubler().later),
+        "called": Doubler(),
+    }
+    async with bench.repl() as repl:
+        await give(repl, **tools)
+        for name in tools:
+            assert await repl.value(f"[{name}(2), list(map({name}, [3]))]") == [4, [6]], name
+        assert await repl.show("try: plain(-1)\nexcept ValueError as error: print(error)") == "it is negative\n"
 
 
 @promise(18)
