@@ -294,6 +294,27 @@ def test_what_a_cell_made_unreadable_is_removed_too(tmp_path: Path) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "create", [lambda: process.create(isolation="none"), lambda: Plain()], ids=["warm", "portable"]
+)
+def test_a_link_in_the_place_of_its_folder_is_removed_and_not_followed(create: Any, tmp_path: Path) -> None:
+    inside = tmp_path / "outside" / "inside"
+    inside.mkdir(parents=True)
+    for folder in (inside, inside.parent):
+        folder.chmod(0o750)
+
+    async def scenario() -> None:
+        async with create().open() as session:
+            folder = await value(session, "__import__('os').getcwd()")
+            code = f"import os\nos.rename({folder!r}, {str(tmp_path / 'moved')!r})\n"
+            await session.execute(f"{code}os.symlink({str(inside.parent)!r}, {folder!r})", ScriptedHost())
+            assert os.path.islink(folder)
+        assert not os.path.lexists(folder)
+
+    run(scenario)
+    assert {folder.stat().st_mode & 0o777 for folder in (inside, inside.parent)} == {0o750}
+
+
 # Where there is no warm parent -------------------------------------------------------------------------------------
 
 

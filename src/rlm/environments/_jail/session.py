@@ -182,7 +182,9 @@ def _supervise(plan: dict[str, Any], own_pids: bool, child: int, control: int, a
         _watch(plan, own_pids, child, control, alive)
     finally:
         _end(own_pids, child)
-        if os.path.isdir(plan["folder"]):
+        if os.path.islink(plan["folder"]):  # of a cell's that moved it away: what it leads to is not the session's
+            os.unlink(plan["folder"])
+        elif os.path.isdir(plan["folder"]):
             _remove(plan["folder"])
         os._exit(0)
 
