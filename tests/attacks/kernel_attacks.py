@@ -17,8 +17,8 @@ def call(name, number, *arguments):
 """
 
 
-def _kernel(name: str, code: str, seconds: float = 20) -> Attack:
-    return Attack(name=name, code=CALL + code, seconds=seconds)
+def _kernel(name: str, code: str, seconds: float = 20, memory: str | None = None) -> Attack:
+    return Attack(name=name, code=CALL + code, seconds=seconds, memory=memory)
 
 
 KERNEL: Final = (
@@ -85,6 +85,38 @@ for path in target["paths"]:
         look(way + path)
 print("stopped")
 """),
+    _kernel("memory that no process has mapped", """
+import mmap
+LARGE = 1 << 26
+libc.shmat.restype = ctypes.c_void_p
+kept = []
+def in_a_file():
+    kept.append(os.memfd_create("hoard"))
+    for _ in range(64):
+        os.write(kept[-1], b"x" * (1 << 20))
+def in_a_segment():
+    found = libc.shmget(0, LARGE, 0o1600)
+    if found < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    at = libc.shmat(found, None, 0)
+    ctypes.memset(at, 1, LARGE)
+    libc.shmdt(ctypes.c_void_p(at))
+def all_but_a_page(fd):
+    space = mmap.mmap(fd, LARGE)
+    kept.append(space)
+    space.write(b"x" * LARGE)
+    libc.munmap(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(space))), ctypes.c_size_t(LARGE - 4096))
+def shared():
+    all_but_a_page(-1)
+def of_a_device():
+    all_but_a_page(os.open("/dev/zero", os.O_RDWR))
+for way in (in_a_file, in_a_segment, shared, of_a_device):
+    with tried(way.__name__):
+        for _ in range(8):
+            way()
+        breach("512 MB " + way.__name__)
+os._exit(0)
+""", memory="256m"),
     _kernel("type into a terminal of the host's", """
 import fcntl, termios
 for path in ("/dev/tty", "/dev/console", "/dev/pts/0", "/dev/tty1"):

@@ -82,6 +82,11 @@ STOPPED: Final[dict[str, Stopped]] = {
         "they are of other rights, and cannot be looked into", "not tried", "mem: stopped by PermissionError"
     ),
     "leave its root by an old descriptor or a mount": Stopped("the old root is unmounted", "not tried", "stopped"),
+    "memory that no process has mapped": Stopped(
+        f"{FILTER}: there is no such memory",
+        "not tried",
+        "(?s)in_a_file: stopped.*in_a_segment: stopped.*of_a_device: st",
+    ),
     "type into a terminal of the host's": Stopped(f"there is none, {FILTER}", "not tried", "TIOCSTI: stopped"),
     "answer a question that was never asked": _wire(),
     "answer for the cell itself": _wire(),

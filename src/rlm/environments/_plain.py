@@ -105,9 +105,7 @@ def _status(process: subprocess.Popen[bytes]) -> int | None:
 
 async def _remove(folder: str) -> None:
     """Mostly there is nothing in it; where there is much, removing it must not hold up the loop."""
-    try:
-        os.rmdir(folder)
-    except OSError:
+    if not _removed_at_once(folder):
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
 
@@ -117,6 +115,17 @@ async def _remove(folder: str) -> None:
 
         threading.Thread(target=remove, name="rlm-remove").start()
         await done.wait()
+
+
+def _removed_at_once(folder: str) -> bool:
+    try:
+        if os.path.islink(folder):  # of a cell's that moved it away: what it leads to is not the session's
+            os.unlink(folder)
+        else:
+            os.rmdir(folder)
+    except OSError:
+        return False
+    return True
 
 
 def _start(argv: Sequence[str], end: socket.socket, folder: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

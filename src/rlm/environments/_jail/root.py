@@ -25,7 +25,10 @@ ETC = (
     "timezone",
 )
 NETWORK = ("gai.conf", "host.conf", "hosts", "nsswitch.conf", "protocols", "resolv.conf", "services", "pki")
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
+ZEROS = 1 << 40
+"""Bytes that can be read from what stands for /dev/zero: a file without contents. Mapped, the device itself is memory
+that counts for no process."""
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 PROC = ("self", "cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems")
 BASES = ("/sys", "/mnt", "/srv", "/media", "/opt")
@@ -121,6 +124,9 @@ def _devices(base: str) -> None:
     for name in DEVICES:
         _write(base + "/dev/" + name, "")
         system.mount("/dev/" + name, base + "/dev/" + name, "none", MS_BIND)
+    _write(base + "/dev/zero", "")
+    os.chmod(base + "/dev/zero", 0o444)
+    os.truncate(base + "/dev/zero", ZEROS)
     for name, target in LINKS.items():
         os.symlink(target, base + "/dev/" + name)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+from typing import NamedTuple
 
 from . import system
 
 LOAD, EQUAL, GREATER_OR_EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24  # low halves: both machines are little-endian
+NUMBER, ARCHITECTURE = 0, 4
+FIRST_ARGUMENT, SECOND_ARGUMENT, FOURTH_ARGUMENT = 16, 24, 40  # low halves: both machines are little-endian
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000
 NEWEST = 467  # numbers from here on are unknown to this table
@@ -23,6 +25,7 @@ CLONE_THREAD = 0x00010000
 NAMESPACES = 0x7E020000  # every kind
 AF_UNIX = 1
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB = 0x01, 0x20, 0x40000
 
 # name: (x86_64, aarch64), None where the machine has no such call
 COMMON = {
@@ -31,7 +34,21 @@ COMMON = {
     "vfork": (58, None),
     "socket": (41, 198),
     "ioctl": (16, 29),
+    "mmap": (9, 222),
 }
+OF_A_PROCESS = {
+    # 0 as the number of a process is the caller's own
+    "prlimit64": ((302, 261), (0,)),
+    "sched_setparam": ((142, 118), (0,)),
+    "sched_setscheduler": ((144, 119), (0,)),
+    "sched_setaffinity": ((203, 122), (0,)),
+    "sched_setattr": ((314, 274), (0,)),
+    "setpriority": ((141, 140), (0, 0)),
+    "ioprio_set": ((251, 30), (1, 0)),
+}
+"""Calls by which one process of a user changes another; with the first arguments that mean the caller itself."""
+UNCOUNTED = {"memfd_create": (319, 279), "memfd_secret": (447, 447)}
+"""Memory that no process needs to have mapped, so that none is found to use it."""
 REFUSED = {
     # others' memory and descriptors
     "ptrace": (101, 117),
@@ -74,6 +91,20 @@ REFUSED = {
     "modify_ldt": (154, None),
     "vmsplice": (278, 75),
     "personality": (135, 92),
+    # kept by the kernel for no process, and, of the same user, shared with the host where there is no namespace
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     # the machine
     "init_module": (175, 105),
     "finit_module": (313, 273),
@@ -102,26 +133,38 @@ REFUSED = {
 }
 
 
+class Allowed(NamedTuple):
+    """What a filter lets through beside what it always does."""
+
+    children: bool
+    unix: bool
+    """Sockets of this machine; `network`: of any kind."""
+    network: bool
+    uncounted: bool
+    """Memory that counts for no process."""
+    others: bool
+    """Settings of other processes."""
+
+
 def supported() -> bool:
     return system.MACHINE in ARCHITECTURES
 
 
-def install(children: bool, unix: bool, network: bool) -> None:
-    """For this process and all it starts. `children`: it may have some; `unix`: sockets of this machine; `network`: of
-    any kind.
+def install(allowed: Allowed) -> None:
+    """For this process and all it starts.
 
     Raises:
         OSError: the kernel has no filters, or this machine's calls are not in the table.
     """
     if not supported():
         raise OSError(errno.ENOSYS, "no table of system calls for " + system.MACHINE)
-    program = assemble(system.MACHINE, children, unix, network)
+    program = assemble(system.MACHINE, allowed)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
     system.prctl(system.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(header, len(header)))
 
 
-def assemble(machine: str, children: bool, unix: bool, network: bool) -> bytes:
+def assemble(machine: str, allowed: Allowed) -> bytes:
     column = 0 if machine == "x86_64" else 1
     lines = [
         _line(LOAD, ARCHITECTURE),
@@ -132,24 +175,50 @@ def assemble(machine: str, children: bool, unix: bool, network: bool) -> bytes:
         _refuse(errno.ENOSYS),
         *_on(CLONE3, [_refuse(errno.ENOSYS)]),  # its flags cannot be seen; everybody goes on with `clone`
     ]
-    for numbers in REFUSED.values():
+    for numbers in [*REFUSED.values(), *([] if allowed.uncounted else UNCOUNTED.values())]:
         if numbers[column] is not None:
             lines += _on(numbers[column], [_refuse(errno.EPERM)])
     number = {name: numbers[column] for name, numbers in COMMON.items()}
-    lines += _on(number["clone"], [_line(LOAD, FIRST_ARGUMENT), *_clone(children)])
-    if not children:
+    lines += _on(number["clone"], [_line(LOAD, FIRST_ARGUMENT), *_clone(allowed.children)])
+    if not allowed.children:
         for name in ("fork", "vfork"):
             lines += _on(number[name], [_refuse(errno.EAGAIN)])
-    if not network:
-        unix_line = _line(EQUAL, AF_UNIX, 0, 1) if unix else _line(EQUAL, 0xFFFFFFFF, 0, 1)
+    if not allowed.network:
+        unix_line = _line(EQUAL, AF_UNIX, 0, 1) if allowed.unix else _line(EQUAL, 0xFFFFFFFF, 0, 1)
         rules = [_line(LOAD, FIRST_ARGUMENT), unix_line, _line(RETURN, ALLOW), _refuse(errno.EACCES)]
         lines += _on(number["socket"], rules)
+    if not allowed.uncounted:
+        lines += _on(number["mmap"], _mmap())
+    if not allowed.others:
+        for both, own in OF_A_PROCESS.values():
+            lines += _on(both[column], _only(own))
     rules = [_line(LOAD, SECOND_ARGUMENT)]
     for request in (TIOCSTI, TIOCLINUX):
         rules += [_line(EQUAL, request, 0, 1), _refuse(errno.EPERM)]
     lines += _on(number["ioctl"], [*rules, _line(RETURN, ALLOW)])
     lines.append(_line(RETURN, ALLOW))
     return b"".join(lines)
+
+
+def _mmap() -> list[bytes]:
+    """Of memory that is shared and no file's, what a process unmaps stays until it has unmapped all. Huge pages are
+    the machine's, and no process's."""
+    return [
+        _line(LOAD, FOURTH_ARGUMENT),
+        _line(ANY_BIT, MAP_HUGETLB, 2, 0),
+        _line(ANY_BIT, MAP_ANONYMOUS, 0, 2),
+        _line(ANY_BIT, MAP_SHARED, 0, 1),
+        _refuse(errno.ENOMEM),
+        _line(RETURN, ALLOW),
+    ]
+
+
+def _only(arguments: tuple[int, ...]) -> list[bytes]:
+    """The call with these as its first arguments."""
+    lines = []
+    for offset, value in zip((FIRST_ARGUMENT, SECOND_ARGUMENT), arguments):
+        lines += [_line(LOAD, offset), _line(EQUAL, value, 1, 0), _refuse(errno.EPERM)]
+    return [*lines, _line(RETURN, ALLOW)]
 
 
 def _clone(children: bool) -> list[bytes]:

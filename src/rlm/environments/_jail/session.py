@@ -131,7 +131,14 @@ def _confine(plan: dict[str, Any], layers: set[str], uid: int, wire: int, contro
     if "seccomp" in layers:
         children = "processes" in layers or "rlimits" not in layers
         unix = own and "network" in layers
-        _layer("seccomp", seccomp.install, children, unix or plan["network"], plan["network"])
+        allowed = seccomp.Allowed(
+            children=children,
+            unix=unix or plan["network"],
+            network=plan["network"],
+            uncounted="rlimits" not in layers,
+            others="pid" in layers,
+        )
+        _layer("seccomp", seccomp.install, allowed)
     tell(control, layers=sorted(layers))
     if plan.get("probe"):
         os._exit(0)
@@ -175,7 +182,9 @@ def _supervise(plan: dict[str, Any], own_pids: bool, child: int, control: int, a
         _watch(plan, own_pids, child, control, alive)
     finally:
         _end(own_pids, child)
-        if os.path.isdir(plan["folder"]):
+        if os.path.islink(plan["folder"]):  # of a cell's that moved it away: what it leads to is not the session's
+            os.unlink(plan["folder"])
+        elif os.path.isdir(plan["folder"]):
             _remove(plan["folder"])
         os._exit(0)
 
