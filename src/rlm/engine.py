@@ -236,9 +236,7 @@ class Agent:
     def _hold_back(self) -> None:
         """Keep room for one more turn and one last call, each of which sends the history once more."""
         scope = self.scope
-        booking = scope.tree.ledger.estimate(
-            scope.model.name, scope.model.client.info(scope.model.name), self._history.messages, None
-        )
+        booking = scope.tree.booking(scope.model, self._history.messages, scope.sampling)
         booking.tokens += showing.CAP // 3 + MESSAGE_TOKENS
         scope.tree.ledger.hold_back(booking)
 

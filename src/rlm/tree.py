@@ -12,6 +12,7 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
+from rlm.charging import CUT_OFF, reply_limit, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
@@ -24,8 +25,6 @@ from rlm.types import Message, Reply, Usage
 ASSUMED_WINDOW = 128_000
 CHARS_PER_TOKEN = 3  # a careful estimate, for what a sub-call is said to take
 MOST_CHARS_PER_TOKEN = 8  # no ordinary text has more: only a prompt that is surely too long is refused unsent
-CUT_OFF = Usage(calls=1, attempts=1, unmetered=1, unpriced=1, unsettled=1)
-USE_UNKNOWN = ("timeout", "connection", "malformed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +245,9 @@ class Tree:
 
     def _again(self, known: Reply | LMError, request: _Request) -> Reply:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
-        used = _used_by_failure(known) if isinstance(known, LMError) else known.usage
+        used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(self._booking(request, None), used)
+        self.ledger.charge(self.booking(request.model, request.messages, request.sampling), used)
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -276,8 +275,7 @@ class Tree:
         return reply
 
     async def _send(self, request: _Request) -> Reply:
-        model, limit = request.model, request.sampling.get("max_tokens")
-        booking = self._booking(request, limit if isinstance(limit, int) else None)
+        model, booking = request.model, self.booking(request.model, request.messages, request.sampling)
         await self.ledger.book(booking, request.claim)
         used = Usage()
         try:
@@ -290,7 +288,7 @@ class Tree:
                 reply = await awaited(asking)
                 used = reply.usage
         except LMError as exc:
-            used = _used_by_failure(exc)
+            used = used_by_failure(exc)
             raise
         except SetupError:  # nothing was sent
             used = Usage()
@@ -302,9 +300,10 @@ class Tree:
             request.charge(model.name, used)
         return reply
 
-    def _booking(self, request: _Request, reply_limit: int | None) -> Booking:
-        model = request.model
-        return self.ledger.estimate(model.name, model.client.info(model.name), request.messages, reply_limit)
+    def booking(self, model: Model, messages: Sequence[Message], sampling: Mapping[str, Any]) -> Booking:
+        """What a call needs; nothing is booked yet."""
+        limit = reply_limit(model.sampling, sampling)
+        return self.ledger.estimate(model.name, model.client.info(model.name), messages, limit)
 
     def _pushed_back(self, model: Model) -> None:
         """Tell of a provider that refuses calls: at first, and each time that half as many are made at once."""
@@ -317,13 +316,6 @@ class Tree:
 
 def _is_inline(observer: Observer) -> bool:
     return bool(getattr(observer, "inline", False))
-
-
-def _used_by_failure(exc: LMError) -> Usage:
-    """A call that may have been carried out, though no reply came, used an unknown amount."""
-    if exc.kind in USE_UNKNOWN and exc.usage.attempts:
-        return replace(exc.usage, calls=1, unmetered=1, unpriced=1, unsettled=1)
-    return exc.usage
 
 
 @dataclass(frozen=True, kw_only=True)
