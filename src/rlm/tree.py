@@ -12,13 +12,13 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, reply_limit, used_by_failure
+from rlm.charging import CUT_OFF, Request, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
 from rlm.journal import Ask, Journal, Place
 from rlm.limiter import Limiter
-from rlm.limits import NOTICES, Booking, Claim, Ledger, Limits
+from rlm.limits import NOTICES, Claim, Ledger, Limits
 from rlm.protocols import Client, Environment
 from rlm.types import Message, Reply, Usage
 
@@ -71,19 +71,6 @@ class Settings:
     """What is recorded of the configuration; never a key."""
     stream: bool = False
     """Whether anybody wants replies and output as they arrive."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """A call to a model; `charge` is told what it used, `sent` when it has stood in line."""
-
-    model: Model
-    messages: Sequence[Message]
-    sampling: Mapping[str, Any]
-    charge: Callable[[str, Usage], None]
-    claim: Claim
-    on_text: Callable[[str], None] | None
-    sent: Callable[[], None]
 
 
 class Tree:
@@ -224,7 +211,7 @@ class Tree:
             LMError: the call failed.
             ReplayMismatchError: this is a replay, and it is not recorded.
         """
-        request = _Request(
+        request = Request(
             model=model, messages=messages, sampling=sampling, charge=charge, claim=claim, on_text=on_text, sent=sent
         )
         journal = self.journal
@@ -243,11 +230,11 @@ class Tree:
         await journal.replied(ask, reply)
         return reply
 
-    def _again(self, known: Reply | LMError, request: _Request) -> Reply:
+    def _again(self, known: Reply | LMError, request: Request) -> Reply:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
         used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(self.booking(request.model, request.messages, request.sampling), used)
+        self.ledger.charge(request.booking(self.ledger), used)
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -255,7 +242,7 @@ class Tree:
             request.on_text(known.text)
         return replace(known, usage=used)
 
-    async def _ask(self, request: _Request) -> Reply:
+    async def _ask(self, request: Request) -> Reply:
         """The cache, or else the provider."""
         if self.cache is None:
             return await self._send(request)
@@ -274,9 +261,9 @@ class Tree:
             request.on_text(reply.text)
         return reply
 
-    async def _send(self, request: _Request) -> Reply:
-        model, booking = request.model, self.booking(request.model, request.messages, request.sampling)
-        await self.ledger.book(booking, request.claim)
+    async def _send(self, request: Request) -> Reply:
+        model, booking = request.model, request.booking(self.ledger)
+        await self.ledger.book(booking)
         used = Usage()
         try:
             async with self.limiter.slot():
@@ -299,11 +286,6 @@ class Tree:
                 self._pushed_back(model)
             request.charge(model.name, used)
         return reply
-
-    def booking(self, model: Model, messages: Sequence[Message], sampling: Mapping[str, Any]) -> Booking:
-        """What a call needs; nothing is booked yet."""
-        limit = reply_limit(model.sampling, sampling)
-        return self.ledger.estimate(model.name, model.client.info(model.name), messages, limit)
 
     def _pushed_back(self, model: Model) -> None:
         """Tell of a provider that refuses calls: at first, and each time that half as many are made at once."""
