@@ -8,10 +8,11 @@ no more than one reply for each call in flight, plus the error of the input's es
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 from rlm.errors import (
@@ -69,6 +70,16 @@ class Limits:
             _check(name, getattr(self, name), float, 0, optional=True)
         if self.on_limit not in ("raise", "return"):
             raise ConfigurationError(f'on_limit must be "raise" or "return", not {self.on_limit!r}')
+
+    def check_price(self, model: str, info: ModelInfo) -> None:
+        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept."""
+        if self.max_budget is None:
+            return
+        how = 'give it as backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
+        if info.price is None and not info.reports_cost:
+            raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is not known; {how}")
+        if info.price is not None and not all(0 <= p < math.inf for p in astuple(info.price) if p is not None):
+            raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is {info.price}; {how}")
 
 
 def _check(name: str, value: object, kind: type, least: int, *, optional: bool = False) -> None:
@@ -166,13 +177,9 @@ class Ledger:
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
             dollars = (tokens_in * info.price.input + tokens_out * info.price.output) / 1e6
-        elif info.reports_cost or self.limits.max_budget is None:
-            dollars = estimate.dollars
         else:
-            raise ConfigurationError(
-                f"max_budget cannot be kept: the price of {model!r} is not known; give it as "
-                'backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
-            )
+            self.limits.check_price(model, info)
+            dollars = estimate.dollars
         return Booking(model, chars, tokens_in + tokens_out, dollars, claim)
 
     def count_subcall(self, model: str) -> None:

@@ -14,7 +14,7 @@ from rlm.cache import Cache
 from rlm.calling import awaited
 from rlm.charging import CUT_OFF, Request, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
-from rlm.errors import LMError, SetupError
+from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
 from rlm.journal import Ask, Journal, Place
 from rlm.limiter import Limiter
@@ -71,6 +71,13 @@ class Settings:
     """What is recorded of the configuration; never a key."""
     stream: bool = False
     """Whether anybody wants replies and output as they arrive."""
+
+    def __post_init__(self) -> None:
+        if len({model.name for model in self.models}) < len(self.models):
+            names = ", ".join(model.name for model in self.models)
+            raise ConfigurationError(f"models must differ in name, for sub-calls to tell them apart: {names}")
+        for model in self.models:
+            self.limits.check_price(model.name, model.client.info(model.name))
 
 
 class Tree:
