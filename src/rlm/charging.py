@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,12 @@ def reply_limit(*sampling: Mapping[str, Any]) -> int | None:
     given |= extra if isinstance(extra, Mapping) else {}
     limits = [given.get(name) for name in REPLY_LIMITS]
     return max((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), default=None)
+
+
+def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
+    """A call that was cancelled; one of which no request was sent used nothing."""
+    attempts = getattr(exc, "attempts", CUT_OFF.attempts)
+    return replace(CUT_OFF, attempts=attempts) if attempts else Usage()
 
 
 def used_by_failure(exc: LMError) -> Usage:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, Request, used_by_failure
+from rlm.charging import CUT_OFF, Request, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
@@ -286,6 +286,9 @@ class Tree:
             raise
         except SetupError:  # nothing was sent
             used = Usage()
+            raise
+        except asyncio.CancelledError as exc:
+            used = used_by_cut_off(exc) if used.calls else used
             raise
         finally:
             self.ledger.settle(booking, used)
