@@ -70,6 +70,7 @@ def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
 
 def used_by_failure(exc: LMError) -> Usage:
     """A call that may have been carried out, though no reply came, used an unknown amount."""
-    if exc.kind in USE_UNKNOWN and exc.usage.attempts:
-        return replace(exc.usage, calls=1, unmetered=1, unpriced=1, unsettled=1)
-    return exc.usage
+    used = exc.usage.sound() if exc.usage != Usage() else exc.usage
+    if exc.kind in USE_UNKNOWN and used.attempts:
+        return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
+    return used

@@ -280,7 +280,8 @@ class Tree:
                     request.messages, model=model.name, on_text=request.on_text, **request.sampling
                 )
                 reply = await awaited(asking)
-                used = reply.usage
+                used = reply.usage.sound()
+                reply = replace(reply, usage=used)
         except LMError as exc:
             used = used_by_failure(exc)
             raise
