@@ -316,10 +316,6 @@ class RLM(Closing):
             )
             for spec, client in zip(self._specs, clients, strict=True)
         )
-        if len({model.name for model in models}) < len(models):
-            raise ConfigurationError(
-                f"models must differ in name, for sub-calls to tell them apart: {', '.join(m.name for m in models)}"
-            )
         return Settings(
             limits=self._limits,
             models=models,

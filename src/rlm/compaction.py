@@ -6,7 +6,7 @@ computed is in the REPL's variables, exactly; the summary only has to say what t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlm.policy.prompt import text_of
 from rlm.policy.showing import shorten
@@ -43,19 +43,31 @@ class History:
 
     def request(self, window: int) -> list[Message]:
         """The messages that ask for a summary: the opening, the last summary, and the latest turns, as many as surely
-        fit; of the first of these its ends."""
-        kept, turns = self.messages[: self._kept], self.messages[self._kept :]
-        room = max(int(window * REQUEST) - _size(kept), int(window * TURNS))
+        fit."""
+        room = max(int(window * REQUEST) - _size(self.messages[: self._kept]), int(window * TURNS))
+        latest = self.latest(room)
+        gone = len(self.messages) - len(latest)
+        note = f" ({gone} earlier messages are left out here)" if gone else ""
+        text = text_of("compact.md").replace("<<NOTE>>", note).replace("<<MOST>>", f"{int(window * ASKED):,}")
+        return [*latest, Message("user", text)]
+
+    def latest(self, room: int) -> list[Message]:
+        """The opening, the last summary, and in so many characters the latest turns; of the first of these its ends."""
         recent: list[Message] = []
-        for message in reversed(turns):
+        for message in reversed(self.messages[self._kept :]):
             if len(message.content) > room and room < LEAST and recent:
                 break
             recent.insert(0, Message(message.role, shorten(message.content, room, "left out here")))
             room -= len(recent[0].content)
-        gone = len(turns) - len(recent)
-        note = f" ({gone} earlier messages are left out here)" if gone else ""
-        text = text_of("compact.md").replace("<<NOTE>>", note).replace("<<MOST>>", f"{int(window * ASKED):,}")
-        return [*kept, *recent, Message("user", text)]
+        return [*self.messages[: self._kept], *recent]
+
+    def shorter(self) -> Iterator[list[Message]]:
+        """All of it, then less and less of its turns."""
+        yield self.messages
+        size = _size(self.messages[self._kept :])
+        while size > LEAST:
+            size //= 2
+            yield self.latest(size)
 
     def compact(self, summary: str, variables: str, window: int) -> None:
         """Put a summary and the list of variables in the turns' place."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlm import events, opening
+from rlm.charging import estimate
 from rlm.compaction import History
 from rlm.errors import (
     ErrorThresholdExceededError,
@@ -25,7 +26,7 @@ from rlm.errors import (
 )
 from rlm.journal import Place
 from rlm.limiter import Stopwatch
-from rlm.limits import MESSAGE_TOKENS, NOTICES, Claim
+from rlm.limits import NOTICES, Claim
 from rlm.opening import Kept as Kept
 from rlm.outcome import Outcome
 from rlm.policy import prompt, showing
@@ -214,7 +215,7 @@ class Agent:
             if reply.text.strip() or attempt == EMPTY_REPLIES:
                 break
         if self.scope.root:
-            self._hold_back()
+            self._hold_back(reply)
         return reply
 
     async def _call(
@@ -233,14 +234,11 @@ class Agent:
             sent=watch.sent,
         )
 
-    def _hold_back(self) -> None:
-        """Keep room for one more turn and one last call, each of which sends the history once more."""
-        scope = self.scope
-        booking = scope.tree.ledger.estimate(
-            scope.model.name, scope.model.client.info(scope.model.name), self._history.messages, None
-        )
-        booking.tokens += showing.CAP // 3 + MESSAGE_TOKENS
-        scope.tree.ledger.hold_back(booking)
+    def _hold_back(self, reply: Reply) -> None:
+        """Keep room for one more turn and one last call, each of which sends the history with this turn in it."""
+        scope, ledger = self.scope, self.scope.tree.ledger
+        said = [*self._history.messages, Message("assistant", reply.text)]
+        ledger.hold_back(estimate(ledger, scope.model, said, scope.sampling, "turn", showing.MOST))
 
     def _on_text(self) -> Any:
         if not self.scope.settings.stream:
@@ -322,12 +320,22 @@ class Agent:
         return self.ended_by(error, limit)
 
     async def _last_answer(self, why: str) -> str:
-        watch = Stopwatch()
+        """What the model makes of its turns, or of as much of them as there is room for."""
         force = Message("user", showing.FORCE.format(why=why))
-        reply = await self._call([*self._history.messages, force], "last", watch, " last", self._on_text())
-        self._history.say(force, Message("assistant", reply.text))
-        self._emit(events.ReplyReceived, turn=self.turn + 1, reply=reply, **watch.times())
-        return check_reply(reply).text.strip()
+        refused: LimitError | None = None
+        for number, messages in enumerate(self._history.shorter()):
+            watch = Stopwatch()
+            what = f" last {number}" if number else " last"
+            try:
+                reply = await self._call([*messages, force], "last", watch, what, self._on_text())
+            except LimitError as exc:
+                refused = exc
+                continue
+            self._history.say(force, Message("assistant", reply.text))
+            self._emit(events.ReplyReceived, turn=self.turn + 1, reply=reply, **watch.times())
+            return check_reply(reply).text.strip()
+        assert refused is not None
+        raise refused
 
     def ended_by(self, error: LimitExceededError | None, limit: str) -> Completion:
         """The forced result, or the limit's exception with that result in it."""

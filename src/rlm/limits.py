@@ -8,10 +8,11 @@ no more than one reply for each call in flight, plus the error of the input's es
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 from rlm.errors import (
@@ -30,7 +31,11 @@ NOTICES = (0.5, 0.8)
 """Shares of a limit at which the model is told, and who watches."""
 
 Claim = Literal["subcall", "turn", "last"]
-KEPT: Mapping[Claim, int] = {"subcall": 2, "turn": 1, "last": 0}  # shares of the reserve left: a turn, a last answer
+KEPT: Mapping[Claim, int] = {"subcall": 2, "turn": 1, "last": 0}  # calls that are left room for: a turn, a last answer
+
+
+MOST_KEPT = 1 / 3
+"""Share of a limit that is kept for one call at most: a last answer may do with less of the history."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,16 @@ class Limits:
         if self.on_limit not in ("raise", "return"):
             raise ConfigurationError(f'on_limit must be "raise" or "return", not {self.on_limit!r}')
 
+    def check_price(self, model: str, info: ModelInfo) -> None:
+        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept."""
+        if self.max_budget is None:
+            return
+        how = 'give it as backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
+        if info.price is None and not info.reports_cost:
+            raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is not known; {how}")
+        if info.price is not None and not all(0 <= p < math.inf for p in astuple(info.price) if p is not None):
+            raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is {info.price}; {how}")
+
 
 def _check(name: str, value: object, kind: type, least: int, *, optional: bool = False) -> None:
     if value is None and optional:
@@ -79,7 +94,8 @@ def _check(name: str, value: object, kind: type, least: int, *, optional: bool =
 
 @dataclass(slots=True)
 class _Estimate:
-    """High running estimates for one model, from the replies seen."""
+    """High running estimates for one model, from the replies seen; those of the root's turns apart from all others,
+    which are many, and often short."""
 
     tokens_per_char: float = FIRST_TOKENS_PER_CHAR
     reply_tokens: float = FIRST_REPLY_TOKENS
@@ -105,8 +121,9 @@ class Booking:
     chars: int
     tokens: int
     dollars: float
-    kept: int = 0
-    """Shares of the reserve that it must leave."""
+    claim: Claim = "subcall"
+    after: tuple[int, float] = (0, 0.0)
+    """Tokens and dollars of the call that must be possible after this one, where that is known to be larger."""
     future: asyncio.Future[None] | None = field(default=None, repr=False)
 
 
@@ -127,7 +144,7 @@ class Ledger:
         self._reserve_dollars = 0.0
         self._booked_tokens = 0
         self._booked_dollars = 0.0
-        self._estimates: dict[str, _Estimate] = {}
+        self._estimates: dict[tuple[str, bool], _Estimate] = {}
         self._waiting: deque[Booking] = deque()
         self._approached = approached
         counted = ("max_tokens", "max_budget", "max_subcalls")
@@ -140,24 +157,30 @@ class Ledger:
 
     def tokens_per_char(self, model: str) -> float:
         """The highest ratio that the model's replies have shown, or a careful guess."""
-        return self._estimates.setdefault(model, _Estimate()).tokens_per_char
+        return max(self._estimate(model, claim).tokens_per_char for claim in KEPT)
 
-    def estimate(self, model: str, info: ModelInfo, messages: Sequence[Message], reply_limit: int | None) -> Booking:
-        """The booking a call needs; nothing is booked yet."""
-        estimate = self._estimates.setdefault(model, _Estimate())
-        chars = sum(len(m.content) for m in messages)
+    def estimate(
+        self,
+        model: str,
+        info: ModelInfo,
+        messages: Sequence[Message],
+        reply_limit: int | None,
+        *,
+        claim: Claim = "subcall",
+        more: int = 0,
+    ) -> Booking:
+        """The booking a call needs, with so many `more` characters; nothing is booked yet. `claim` says how much of the
+        reserve it may use."""
+        estimate = self._estimate(model, claim)
+        chars = sum(len(m.content) for m in messages) + more
         tokens_in = int(chars * estimate.tokens_per_char) + MESSAGE_TOKENS * len(messages)
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
             dollars = (tokens_in * info.price.input + tokens_out * info.price.output) / 1e6
-        elif info.reports_cost or self.limits.max_budget is None:
-            dollars = estimate.dollars
         else:
-            raise ConfigurationError(
-                f"max_budget cannot be kept: the price of {model!r} is not known; give it as "
-                'backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
-            )
-        return Booking(model, chars, tokens_in + tokens_out, dollars)
+            self.limits.check_price(model, info)
+            dollars = estimate.dollars
+        return Booking(model, chars, tokens_in + tokens_out, dollars, claim)
 
     def count_subcall(self, model: str) -> None:
         """One more call made from code. Raises `LimitError` when `max_subcalls` are made."""
@@ -168,16 +191,15 @@ class Ledger:
         self.subcalls += 1
         self._notice("max_subcalls", self.subcalls)
 
-    async def book(self, booking: Booking, claim: Claim = "subcall") -> None:
-        """Take the booking, waiting for room; `claim` says how much of the reserve it may use.
+    async def book(self, booking: Booking) -> None:
+        """Take the booking, waiting for room.
 
         Raises:
             LimitError: it can never fit.
         """
-        booking.kept = KEPT[claim]
         if (error := self._hopeless(booking)) is not None:
             raise error
-        if claim == "last" or (not self._waiting and self._fits(booking)):
+        if booking.claim == "last" or (not self._waiting and self._fits(booking)):
             self._take(booking)
             return
         booking.future = asyncio.get_running_loop().create_future()
@@ -202,7 +224,7 @@ class Ledger:
 
     def charge(self, booking: Booking, usage: Usage) -> None:
         """The same for a call that was never booked, because it was made in an earlier life of this run."""
-        self._estimates[booking.model].learn(booking.chars, usage)
+        self._estimate(booking.model, booking.claim).learn(booking.chars, usage)
         self.tokens += booking.tokens if usage.unmetered else usage.total_tokens
         self.dollars += booking.dollars if usage.cost is None else usage.cost
         if self._ahead:
@@ -211,11 +233,14 @@ class Ledger:
 
     def booked(self, name: str) -> float:
         """What is held of that limit for calls in flight, and for one more turn and one last answer."""
-        held = {
-            "max_tokens": self._booked_tokens + 2 * self._reserve_tokens,
-            "max_budget": self._booked_dollars + 2 * self._reserve_dollars,
-        }
+        tokens, dollars = self._kept("subcall")
+        held = {"max_tokens": self._booked_tokens + tokens, "max_budget": self._booked_dollars + dollars}
         return held.get(name, 0)
+
+    def reply_chars(self, model: str, claim: Claim) -> int:
+        """Characters of a reply as long as the model's replies may be."""
+        estimate = self._estimate(model, claim)
+        return int(estimate.reply_tokens / estimate.tokens_per_char)
 
     def hold_back(self, booking: Booking) -> None:
         """Keep room for a root's call of that size, twice: for one more turn and for one last answer."""
@@ -246,6 +271,9 @@ class Ledger:
 
     # --------------------------------------------------------------------------------------------------------------
 
+    def _estimate(self, model: str, claim: Claim) -> _Estimate:
+        return self._estimates.setdefault((model, claim != "subcall"), _Estimate())
+
     def _limit(self, name: str) -> float:
         """The limit of that name; 0 where there is none."""
         return getattr(self.limits, name) or 0
@@ -263,21 +291,29 @@ class Ledger:
         if self._approached is not None:
             self._approached(name, used, False)
 
+    def _kept(self, claim: Claim, after: tuple[int, float] = (0, 0.0)) -> tuple[int, float]:
+        """Tokens and dollars that a call must leave. The first turn leaves none: without it there is no answer."""
+        calls = KEPT[claim]
+        tokens, dollars = calls * self._reserve_tokens, calls * self._reserve_dollars
+        if self._reserve_tokens:
+            tokens, dollars = max(tokens, after[0]), max(dollars, after[1])
+        most = calls * MOST_KEPT
+        return min(tokens, int(most * self._limit("max_tokens"))), min(dollars, most * self._limit("max_budget"))
+
     def _fits(self, booking: Booking) -> bool:
-        dollars = self.dollars + self._booked_dollars + booking.dollars + booking.kept * self._reserve_dollars
+        dollars = self.dollars + self._booked_dollars + booking.dollars + self._kept(booking.claim, booking.after)[1]
         return not self._short_of_tokens(booking) and (
             self.limits.max_budget is None or dollars <= self.limits.max_budget
         )
 
     def _short_of_tokens(self, booking: Booking) -> bool:
-        tokens = self.tokens + self._booked_tokens + booking.tokens + booking.kept * self._reserve_tokens
+        tokens = self.tokens + self._booked_tokens + booking.tokens + self._kept(booking.claim, booking.after)[0]
         return self.limits.max_tokens is not None and tokens > self.limits.max_tokens
 
     def _hopeless(self, booking: Booking) -> LimitError | None:
         """The error for a booking that would not fit even if everything in flight turned out to cost nothing."""
         limits = self.limits
-        kept_tokens = booking.kept * self._reserve_tokens
-        kept_dollars = booking.kept * self._reserve_dollars
+        kept_tokens, kept_dollars = self._kept(booking.claim, booking.after)
         if limits.max_tokens is not None and self.tokens + booking.tokens + kept_tokens > limits.max_tokens:
             room = max(0, limits.max_tokens - self.tokens - kept_tokens)
             kept = f" beside {kept_tokens:,} for the turns that end the run" if kept_tokens else ""

@@ -32,6 +32,9 @@ class Client(Protocol):
     ) -> Reply:
         """One model call; `on_text` is given the reply's pieces as they arrive. The provider's retries happen inside.
 
+        Cancelling it ends its request; how many HTTP requests were sent is the `attempts` of the `CancelledError`,
+        where it can be told.
+
         Raises:
             LMError: the call failed; `usage.attempts` counts every HTTP request sent.
             SetupError: the key or the SDK is missing.

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
 from rlm import calling, events
-from rlm.errors import JournalError, LimitError, LimitExceededError, LMError, ReplayMismatchError, RLMError
+from rlm.errors import (
+    JournalError,
+    LimitError,
+    LimitExceededError,
+    LMError,
+    ReplayMismatchError,
+    RLMError,
+    SetupError,
+)
 from rlm.journal import Ask, Journal, Place
 from rlm.limiter import Stopwatch
 from rlm.result import Completion
@@ -243,7 +251,7 @@ class CellHost:
             child = self._caller.start(scope, context, question)
             try:
                 completion = await child.run()
-            except (LMError, ReplayMismatchError, JournalError):
+            except (LMError, ReplayMismatchError, JournalError, SetupError):
                 raise
             except RLMError as exc:
                 _raise_child_failure(exc, scope.model)

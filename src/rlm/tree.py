@@ -12,20 +12,19 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
+from rlm.charging import CUT_OFF, Request, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
-from rlm.errors import LMError, SetupError
+from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
 from rlm.journal import Ask, Journal, Place
 from rlm.limiter import Limiter
-from rlm.limits import NOTICES, Booking, Claim, Ledger, Limits
+from rlm.limits import NOTICES, Claim, Ledger, Limits
 from rlm.protocols import Client, Environment
 from rlm.types import Message, Reply, Usage
 
 ASSUMED_WINDOW = 128_000
 CHARS_PER_TOKEN = 3  # a careful estimate, for what a sub-call is said to take
 MOST_CHARS_PER_TOKEN = 8  # no ordinary text has more: only a prompt that is surely too long is refused unsent
-CUT_OFF = Usage(calls=1, attempts=1, unmetered=1, unpriced=1, unsettled=1)
-USE_UNKNOWN = ("timeout", "connection", "malformed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +72,12 @@ class Settings:
     stream: bool = False
     """Whether anybody wants replies and output as they arrive."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """A call to a model; `charge` is told what it used, `sent` when it has stood in line."""
-
-    model: Model
-    messages: Sequence[Message]
-    sampling: Mapping[str, Any]
-    charge: Callable[[str, Usage], None]
-    claim: Claim
-    on_text: Callable[[str], None] | None
-    sent: Callable[[], None]
+    def __post_init__(self) -> None:
+        if len({model.name for model in self.models}) < len(self.models):
+            names = ", ".join(model.name for model in self.models)
+            raise ConfigurationError(f"models must differ in name, for sub-calls to tell them apart: {names}")
+        for model in self.models:
+            self.limits.check_price(model.name, model.client.info(model.name))
 
 
 class Tree:
@@ -225,7 +218,7 @@ class Tree:
             LMError: the call failed.
             ReplayMismatchError: this is a replay, and it is not recorded.
         """
-        request = _Request(
+        request = Request(
             model=model, messages=messages, sampling=sampling, charge=charge, claim=claim, on_text=on_text, sent=sent
         )
         journal = self.journal
@@ -244,11 +237,11 @@ class Tree:
         await journal.replied(ask, reply)
         return reply
 
-    def _again(self, known: Reply | LMError, request: _Request) -> Reply:
+    def _again(self, known: Reply | LMError, request: Request) -> Reply:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
-        used = _used_by_failure(known) if isinstance(known, LMError) else known.usage
+        used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(self._booking(request, None), used)
+        self.ledger.charge(request.booking(self.ledger), used)
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -256,7 +249,7 @@ class Tree:
             request.on_text(known.text)
         return replace(known, usage=used)
 
-    async def _ask(self, request: _Request) -> Reply:
+    async def _ask(self, request: Request) -> Reply:
         """The cache, or else the provider."""
         if self.cache is None:
             return await self._send(request)
@@ -275,10 +268,9 @@ class Tree:
             request.on_text(reply.text)
         return reply
 
-    async def _send(self, request: _Request) -> Reply:
-        model, limit = request.model, request.sampling.get("max_tokens")
-        booking = self._booking(request, limit if isinstance(limit, int) else None)
-        await self.ledger.book(booking, request.claim)
+    async def _send(self, request: Request) -> Reply:
+        model, booking = request.model, request.booking(self.ledger)
+        await self.ledger.book(booking)
         used = Usage()
         try:
             async with self.limiter.slot():
@@ -288,12 +280,16 @@ class Tree:
                     request.messages, model=model.name, on_text=request.on_text, **request.sampling
                 )
                 reply = await awaited(asking)
-                used = reply.usage
+                used = reply.usage.sound()
+                reply = replace(reply, usage=used)
         except LMError as exc:
-            used = _used_by_failure(exc)
+            used = used_by_failure(exc)
             raise
         except SetupError:  # nothing was sent
             used = Usage()
+            raise
+        except asyncio.CancelledError as exc:
+            used = used_by_cut_off(exc) if used.calls else used
             raise
         finally:
             self.ledger.settle(booking, used)
@@ -301,10 +297,6 @@ class Tree:
                 self._pushed_back(model)
             request.charge(model.name, used)
         return reply
-
-    def _booking(self, request: _Request, reply_limit: int | None) -> Booking:
-        model = request.model
-        return self.ledger.estimate(model.name, model.client.info(model.name), request.messages, reply_limit)
 
     def _pushed_back(self, model: Model) -> None:
         """Tell of a provider that refuses calls: at first, and each time that half as many are made at once."""
@@ -317,13 +309,6 @@ class Tree:
 
 def _is_inline(observer: Observer) -> bool:
     return bool(getattr(observer, "inline", False))
-
-
-def _used_by_failure(exc: LMError) -> Usage:
-    """A call that may have been carried out, though no reply came, used an unknown amount."""
-    if exc.kind in USE_UNKNOWN and exc.usage.attempts:
-        return replace(exc.usage, calls=1, unmetered=1, unpriced=1, unsettled=1)
-    return exc.usage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ characters. "Unknown" is never spelled as zero: see `Usage.unmetered` and `Usage
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -103,6 +104,24 @@ class Usage:
     def total_tokens(self) -> int:
         """Input and output together, of the calls that told."""
         return self.input_tokens + self.output_tokens
+
+    def sound(self) -> Usage:
+        """This, where it is what one call can have used. A count that cannot be tells nothing: all are unknown then; an
+        amount that cannot be is an unknown cost; and no count at all is not told either."""
+        counts: list[Any] = [getattr(self, name) for name in _COUNTS if name != "dollars"]
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            attempts: Any = self.attempts
+            return Usage(
+                calls=1, attempts=max(1, attempts) if isinstance(attempts, int) else 1, unmetered=1, unpriced=1
+            )
+        dollars: Any = self.dollars
+        known = isinstance(dollars, int | float) and 0 <= dollars < math.inf
+        used = self if known else replace(self, dollars=0.0, unpriced=self.calls or 1)
+        if used.calls:
+            return used
+        untold = not used.total_tokens and not used.unmetered
+        unpriced = used.unpriced or int(untold and not used.dollars)
+        return replace(used, calls=1, unmetered=1 if untold else used.unmetered, unpriced=unpriced)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are not zero, as JSON-able values."""

@@ -93,8 +93,9 @@ def test_cancelling_while_a_retry_is_awaited_sends_no_more(name: str) -> None:
             task = asyncio.create_task(made.complete(ASK))
             await asyncio.to_thread(server.wait_until, lambda s: len(s.exchanges) == 1)
             task.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError) as caught:
                 await task
+            assert caught.value.attempts == 1  # type: ignore[attr-defined]
 
         using(client(name, server), work)
         assert len(server.requests) == 1

@@ -56,7 +56,9 @@ class Provider:
                 return self._answer(Scripted(text="I cannot", finish="refusal", input_tokens=8, output_tokens=2))
             case "silent":
                 return Scripted(text="no counts", usage=False)
-            case "hang":
+            case "retried, hang" if self.tries[request.text] < 3:
+                return rate_limit(0)
+            case "hang" | "retried, hang":
                 return Scripted(hang=True)
             case _:
                 return self._answer(Scripted(text="fine", input_tokens=7, output_tokens=3))
@@ -109,15 +111,16 @@ def test_what_is_reported_is_what_the_provider_saw(plan: list[Any]) -> None:
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(1, 4))
-def test_calls_cut_off_are_counted_and_listed_as_unsettled(hanging: int) -> None:
-    provider = Provider()
+@given(st.lists(st.sampled_from(["hang", "retried, hang"]), min_size=1, max_size=4))
+def test_calls_cut_off_are_counted_and_listed_as_unsettled(calls: list[str]) -> None:
+    provider, hanging = Provider(), len(calls)
+    requests = 1 + calls.count("hang") + 3 * calls.count("retried, hang")
     with LMServer(provider) as server:
 
         async def main() -> Completion:
             async with make(server) as rlm:
-                task = asyncio.ensure_future(rlm.acompletion(json.dumps(["hang"] * hanging), "go"))
-                await asyncio.to_thread(server.wait_until, lambda s: len(s.requests) == 1 + hanging)
+                task = asyncio.ensure_future(rlm.acompletion(json.dumps(calls), "go"))
+                await asyncio.to_thread(server.wait_until, lambda s: len(s.requests) == requests)
                 task.cancel()
                 try:
                     await task

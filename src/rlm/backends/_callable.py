@@ -107,6 +107,7 @@ class CallableClient:
 
     def _priced(self, usage: Usage | None) -> Usage:
         """What the function told, with what it left out: one call, and its price where that can be known."""
+        usage = None if usage is None or usage == Usage() else usage.sound()
         metered = usage is not None and (usage.total_tokens > 0 or usage.unmetered > 0)
         known = usage or Usage()
         known = replace(known, calls=known.calls or 1, attempts=known.attempts or 1)

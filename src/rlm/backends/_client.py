@@ -176,6 +176,9 @@ class ProviderClient:
                 raise
             # Not chained: an SDK's exception holds the request, and with it the key.
             raise self._explain(told, connection, name, counter.attempts) from None
+        except asyncio.CancelledError as error:
+            error.attempts = counter.attempts  # type: ignore[attr-defined]
+            raise
         finally:
             _counter.reset(token)
         return Reply(

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlm.backends import _failure, _settings
 from rlm.backends._client import Answer, Connection, ProviderClient
-from rlm.backends._reading import count, joined, mapping, number, text_of
+from rlm.backends._reading import count, joined, mapping, number, text_of, told
 from rlm.backends._settings import Settings
 from rlm.types import Finish, Message, ModelInfo, Usage
 
@@ -221,7 +221,7 @@ def _split_thinking(text: str) -> tuple[str, str]:
 
 
 def _tokens(usage: Mapping[str, Any] | None) -> Usage | None:
-    if usage is None or not isinstance(usage.get("prompt_tokens"), int):
+    if usage is None or not (told(usage.get("prompt_tokens")) and told(usage.get("completion_tokens"))):
         return None
     prompt, completion = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
     return Usage(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -15,15 +16,26 @@ def text_of(value: object) -> str:
 
 
 def count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if told(value) else 0
+
+
+def told(value: object) -> TypeGuard[int]:
+    """Whether it is a number that tokens can have."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
+def odd(*values: object) -> bool:
+    """Whether one of them is there and no number that tokens can have."""
+    return any(value is not None and not told(value) for value in values)
 
 
 def number(value: object) -> float | None:
-    """A number, or text that spells one."""
+    """An amount, or text that spells one."""
     try:
-        return float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+        amount = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
         return None
+    return amount if amount is not None and 0 <= amount < math.inf else None
 
 
 def joined(content: object, kind: str = "text") -> str:

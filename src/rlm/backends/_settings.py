@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlm.errors import ConfigurationError, SetupError
@@ -69,15 +70,16 @@ def check(backend: str, kwargs: Mapping[str, Any], *, extras: Sequence[str] = ()
 
 def price(value: object) -> Price | None:
     """A price out of `{"input": …, "output": …, "cached": …, "cache_write": …}`, dollars per million tokens."""
-    if value is None or isinstance(value, Price):
-        return value
-    given = _mapping("price", value)
+    if value is None:
+        return None
+    given = asdict(value) if isinstance(value, Price) else _mapping("price", value)
     unknown = [name for name in given if name not in PRICES]
     if unknown or not {"input", "output"} <= given.keys():
         raise ConfigurationError(f"price is {{'input': …, 'output': …}}, also cached and cache_write; not {given!r}")
     for name, amount in given.items():
         optional = amount is None and name not in ("input", "output")
-        if not optional and (isinstance(amount, bool) or not isinstance(amount, int | float) or not amount >= 0):
+        number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        if not optional and not (number and 0 <= amount < math.inf):
             raise ConfigurationError(f"price[{name!r}] is dollars per million tokens, not {amount!r}")
     return Price(**given)
 

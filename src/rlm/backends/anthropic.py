@@ -9,7 +9,7 @@ from typing import Any
 from rlm.backends import _failure, _settings
 from rlm.backends._client import Answer, Connection, ProviderClient
 from rlm.backends._load import load
-from rlm.backends._reading import count, mapping, text_of
+from rlm.backends._reading import count, mapping, odd, text_of, told
 from rlm.backends._settings import Settings
 from rlm.backends._turns import split_system
 from rlm.protocols import Client
@@ -141,9 +141,10 @@ class MessagesFold:
 
 
 def _tokens(usage: Mapping[str, Any]) -> Usage | None:
-    if not isinstance(usage.get("input_tokens"), int):
+    cache = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
+    if not (told(usage.get("input_tokens")) and told(usage.get("output_tokens"))) or odd(*cache):
         return None
-    cached, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+    cached, written = map(count, cache)
     return Usage(
         # The API counts the three apart from each other.
         input_tokens=count(usage.get("input_tokens")) + cached + written,

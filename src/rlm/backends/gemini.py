@@ -11,7 +11,7 @@ from urllib.parse import quote
 from rlm.backends import _failure, _settings
 from rlm.backends._client import Answer, Connection, ProviderClient
 from rlm.backends._load import load
-from rlm.backends._reading import count, mapping, text_of
+from rlm.backends._reading import count, mapping, odd, text_of, told
 from rlm.backends._settings import Settings
 from rlm.backends._turns import split_system
 from rlm.protocols import Client
@@ -144,21 +144,25 @@ class GenerateFold:
 
     def answer(self, *, whole: bool = False) -> Answer:
         text = "".join(self._text)
+        tokens = _tokens(self._usage, bool(text))
         if self._reason is None and not (whole and text):
             raise _failure.failure("malformed", "the reply broke off before its end")
         finish = FINISH.get(self._reason or "STOP", "other")
         if finish == "refusal":
             text = text or self._explanation
-        return Answer(text=text, finish=finish, reasoning="".join(self._reasoning), tokens=_tokens(self._usage))
+        return Answer(text=text, finish=finish, reasoning="".join(self._reasoning), tokens=tokens)
 
 
-def _tokens(usage: Mapping[str, Any]) -> Usage | None:
-    if not isinstance(usage.get("promptTokenCount"), int):
+def _tokens(usage: Mapping[str, Any], said: bool) -> Usage | None:
+    written = usage.get("candidatesTokenCount")
+    more = usage.get("thoughtsTokenCount"), usage.get("toolUsePromptTokenCount")
+    # The API leaves out what is zero.
+    if not told(usage.get("promptTokenCount")) or odd(written, *more) or (written is None and said):
         return None
-    thoughts = count(usage.get("thoughtsTokenCount"))
+    thoughts, tools = map(count, more)
     return Usage(
-        input_tokens=count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount")),
-        output_tokens=count(usage.get("candidatesTokenCount")) + thoughts,
+        input_tokens=count(usage.get("promptTokenCount")) + tools,
+        output_tokens=count(written) + thoughts,
         cached_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rlm.types import Cell
 
 CAP = 10_000
+MOST = CAP + 1_000  # characters that a turn adds to the history beside its reply: what it printed, notes, the request
 LEAST = 300  # characters for a block that has more; where there is no room for that, blocks in the middle are left out
 HEAD = 20  # characters of a block's headline
 NOTES = 0.3  # share of a cell's characters that what the model must be told of it may take

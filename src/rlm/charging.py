@@ -1,0 +1,76 @@
+"""What a call may use, as it is asked for, and what it used, however it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rlm.errors import LMError
+from rlm.limits import FIRST_REPLY_TOKENS, Booking, Claim, Ledger
+from rlm.policy.showing import MOST
+from rlm.types import Message, Usage
+
+if TYPE_CHECKING:
+    from rlm.tree import Model
+
+CUT_OFF = Usage(calls=1, attempts=1, unmetered=1, unpriced=1, unsettled=1)
+USE_UNKNOWN = ("timeout", "connection", "malformed")
+REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
+"""What providers call the most tokens that a reply may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A call to a model; `charge` is told what it used, `sent` when it has stood in line."""
+
+    model: Model
+    messages: Sequence[Message]
+    sampling: Mapping[str, Any]
+    charge: Callable[[str, Usage], None]
+    claim: Claim
+    on_text: Callable[[str], None] | None
+    sent: Callable[[], None]
+
+    def booking(self, ledger: Ledger) -> Booking:
+        """What it needs; a turn, what the last answer would need after it too."""
+        booking = estimate(ledger, self.model, self.messages, self.sampling, self.claim)
+        if self.claim == "turn":
+            more = MOST + ledger.reply_chars(self.model.name, self.claim)
+            after = estimate(ledger, self.model, self.messages, self.sampling, self.claim, more=more)
+            booking.after = after.tokens, after.dollars
+        return booking
+
+
+def estimate(
+    ledger: Ledger, model: Model, messages: Sequence[Message], sampling: Mapping[str, Any], claim: Claim, more: int = 0
+) -> Booking:
+    """What a call with so many `more` characters needs."""
+    limit, info = reply_limit(model.sampling, sampling), model.client.info(model.name)
+    if limit is None and claim == "last":  # it is short, and better than none where it turns out to be long
+        limit = FIRST_REPLY_TOKENS
+    return ledger.estimate(model.name, info, messages, limit, claim=claim, more=more)
+
+
+def reply_limit(*sampling: Mapping[str, Any]) -> int | None:
+    """The largest reply limit in sampling arguments, of which later ones go before; `None` where none is set."""
+    given = {name: value for args in sampling for name, value in args.items() if value is not None}
+    extra = given.get("extra_body")
+    given |= extra if isinstance(extra, Mapping) else {}
+    limits = [given.get(name) for name in REPLY_LIMITS]
+    return max((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), default=None)
+
+
+def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
+    """A call that was cancelled; one of which no request was sent used nothing."""
+    attempts = getattr(exc, "attempts", CUT_OFF.attempts)
+    return replace(CUT_OFF, attempts=attempts) if attempts else Usage()
+
+
+def used_by_failure(exc: LMError) -> Usage:
+    """A call that may have been carried out, though no reply came, used an unknown amount."""
+    used = exc.usage.sound() if exc.usage != Usage() else exc.usage
+    if exc.kind in USE_UNKNOWN and used.attempts:
+        return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
+    return used
