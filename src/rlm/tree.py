@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, Request, used_by_cut_off, used_by_failure
+from rlm.charging import CUT_OFF, Request, size_of, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
@@ -241,7 +241,7 @@ class Tree:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
         used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(request.booking(self.ledger), used)
+        self.ledger.charge(request.booking(self.ledger), used, 0 if isinstance(known, LMError) else size_of(known))
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -271,7 +271,7 @@ class Tree:
     async def _send(self, request: Request) -> Reply:
         model, booking = request.model, request.booking(self.ledger)
         await self.ledger.book(booking)
-        used = Usage()
+        used, said = Usage(), 0
         try:
             async with self.limiter.slot():
                 used = CUT_OFF
@@ -282,6 +282,7 @@ class Tree:
                 reply = await awaited(asking)
                 used = reply.usage.sound()
                 reply = replace(reply, usage=used)
+                said = size_of(reply)
         except LMError as exc:
             used = used_by_failure(exc)
             raise
@@ -292,7 +293,7 @@ class Tree:
             used = used_by_cut_off(exc) if used.calls else used
             raise
         finally:
-            self.ledger.settle(booking, used)
+            self.ledger.settle(booking, used, said)
             if self.limiter.report(pushed_back=used.attempts > 1):
                 self._pushed_back(model)
             request.charge(model.name, used)
