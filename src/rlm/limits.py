@@ -72,8 +72,8 @@ class Limits:
             raise ConfigurationError(f'on_limit must be "raise" or "return", not {self.on_limit!r}')
 
     def check_price(self, model: str, info: ModelInfo, *, told: bool = True) -> None:
-        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept; `told` is whether its provider
-        tells the cost where it should."""
+        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept; `told` is whether its
+        provider tells the cost where it should."""
         if self.max_budget is None:
             return
         how = 'give it as backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
@@ -148,6 +148,7 @@ class Ledger:
         self.subcalls = 0
         self._reserve_tokens = 0
         self._reserve_dollars = 0.0
+        self._bookings = 0
         self._booked_tokens = 0
         self._booked_dollars = 0.0
         self._estimates: dict[tuple[str, bool], _Estimate] = {}
@@ -359,12 +360,15 @@ class Ledger:
         return None
 
     def _take(self, booking: Booking) -> None:
+        self._bookings += 1
         self._booked_tokens += booking.tokens
         self._booked_dollars += booking.dollars
 
     def _free(self, booking: Booking) -> None:
+        self._bookings -= 1
         self._booked_tokens -= booking.tokens
-        self._booked_dollars -= booking.dollars
+        # What rounding leaves of nothing would keep a call waiting that fits exactly, and nobody would wake it.
+        self._booked_dollars = self._booked_dollars - booking.dollars if self._bookings else 0.0
         while self._waiting:
             waiter = self._waiting[0]
             assert waiter.future is not None
