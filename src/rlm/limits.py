@@ -185,7 +185,9 @@ class Ledger:
         tokens_in = int(chars * estimate.tokens_per_char) + MESSAGE_TOKENS * len(messages)
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
-            dollars = (tokens_in * info.price.input + tokens_out * info.price.output) / 1e6
+            # A conversation may be written to the provider's cache, which some charge more for.
+            written = (info.price.cache_write or 0.0) if len(messages) > 1 else 0.0
+            dollars = (tokens_in * max(info.price.input, written) + tokens_out * info.price.output) / 1e6
         else:
             self.limits.check_price(model, info, told=model not in self._untold)
             dollars = estimate.dollars
