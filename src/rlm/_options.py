@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import keyword
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -22,6 +21,8 @@ from rlm.protocols import Client, Environment
 
 DEFAULT_BACKEND = "openai"
 PREVIEW = 100
+OWN = ("model_name", "price", "context_window", "sampling_args", "azure_deployment")
+"""What of `backend_kwargs` is about one model; the rest is how its provider is reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +58,29 @@ class ModelSpec:
             raise ConfigurationError(f"backend_kwargs for {self.label}: {exc}") from exc
         return make
 
-    @property
-    def origin(self) -> str:
-        """Whose models these are, and at which address: what tells two of the same name apart."""
-        if not isinstance(self.backend, str):
-            kind: Any = self.backend if hasattr(self.backend, "__qualname__") else type(self.backend)
-            return f"{kind.__module__}.{kind.__qualname__}"
-        address = self.kwargs.get("base_url") or self.kwargs.get("azure_endpoint")
-        return f"{self.backend} {address or os.environ.get(f'{self.backend.upper()}_BASE_URL', '')}"
+    def origin(self, client: Client) -> str:
+        """Whose models these are, and where their requests go: what tells two of the same name apart."""
+        told = getattr(client, "origin", None)
+        if isinstance(told, str):
+            return told
+        if isinstance(self.backend, str):
+            return f"{self.backend} {self.kwargs.get('base_url') or ''}"
+        kind: Any = self.backend if hasattr(self.backend, "__qualname__") else type(self.backend)
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    def sampling(self, client: Client) -> Mapping[str, Any]:
+        """What its client adds to every request."""
+        given: Mapping[str, Any] = self.kwargs.get("sampling_args") or getattr(client, "sampling_args", None) or {}
+        return given
+
+    def beside(self, provider: str, name: str) -> ModelSpec:
+        """Another model, reached as this one is where it is the same provider's."""
+        if provider != self.backend:
+            return ModelSpec(backend=provider, kwargs={"model_name": name})
+        if name == self.kwargs.get("model_name"):
+            return self
+        reach = {key: value for key, value in self.kwargs.items() if key not in OWN}
+        return ModelSpec(backend=provider, kwargs={**reach, "model_name": name})
 
     def aliases(self, name: str) -> tuple[str, ...]:
         return (f"{self.backend}/{name}",) if isinstance(self.backend, str) else ()
@@ -78,6 +94,8 @@ class _Borrowed:
         self.model = client.model
         self.info = client.info
         self.complete = client.complete
+        self.origin = getattr(client, "origin", None)
+        self.sampling_args = getattr(client, "sampling_args", None)
 
     async def aclose(self) -> None:
         """Left to its owner."""
@@ -120,8 +138,8 @@ def model_specs(
         if other_backends:
             raise ConfigurationError("give sub_model=… or other_backends=…, not both")
         names = [sub_model] if isinstance(sub_model, str) else list(sub_model)
-        subs = [ModelSpec(backend=p, kwargs={"model_name": n}) for p, n in map(split_model, names)]
-        return (root, *(sub for sub in subs if sub != root)) if len(subs) > 1 else (root, *subs)
+        subs = [root.beside(provider, name) for provider, name in map(split_model, names)]
+        return (root, *(sub for sub in subs if sub is not root))
     backends, kwargs = list(other_backends or ()), [dict(k) for k in other_backend_kwargs or ()]
     if len(kwargs) > len(backends) or (kwargs and len(kwargs) != len(backends)):
         raise ConfigurationError(

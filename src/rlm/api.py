@@ -62,7 +62,8 @@ class RLM(Closing):
         other_backends: models for sub-calls: the first for depth 1, the next for depth 2, …; all by name with `model=`.
         other_backend_kwargs: what `backend_kwargs` is for `backend`, one for each of them.
         model: `"provider/name"`, instead of `backend` and its `model_name`.
-        sub_model: the same, or several, instead of `other_backends`.
+        sub_model: the same, or several, instead of `other_backends`; one of the root's provider is reached as the root
+            is (`base_url`, `api_key`, …).
         logger: an `RLMLogger`.
         verbose: show the run on stderr, or in the notebook, while it goes on; see `rlm.live.LiveView`.
         persistent: keep the REPL from one completion to the next, in the event loop of the first; `close()` ends it.
@@ -311,8 +312,8 @@ class RLM(Closing):
                 name=client.model,
                 client=client,
                 aliases=spec.aliases(client.model),
-                origin=spec.origin,
-                sampling=spec.kwargs.get("sampling_args") or {},
+                origin=spec.origin(client),
+                sampling=spec.sampling(client),
             )
             for spec, client in zip(self._specs, clients, strict=True)
         )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rlm.errors import LMError
 from rlm.limits import FIRST_REPLY_TOKENS, Booking, Claim, Ledger
 from rlm.policy.showing import MOST
-from rlm.types import Message, Usage
+from rlm.types import Message, Reply, Usage
 
 if TYPE_CHECKING:
     from rlm.tree import Model
 
 CUT_OFF = Usage(calls=1, attempts=1, unmetered=1, unpriced=1, unsettled=1)
-USE_UNKNOWN = ("timeout", "connection", "malformed")
+USE_UNKNOWN = ("timeout", "malformed")
 REPLY_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 """What providers call the most tokens that a reply may have."""
 
@@ -62,6 +62,11 @@ def reply_limit(*sampling: Mapping[str, Any]) -> int | None:
     return max((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), default=None)
 
 
+def size_of(reply: Reply) -> int:
+    """Characters that were written for a reply, as far as they are told."""
+    return len(reply.text) + len(reply.reasoning)
+
+
 def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
     """A call that was cancelled; one of which no request was sent used nothing."""
     attempts = getattr(exc, "attempts", CUT_OFF.attempts)
@@ -71,6 +76,6 @@ def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
 def used_by_failure(exc: LMError) -> Usage:
     """A call that may have been carried out, though no reply came, used an unknown amount."""
     used = exc.usage.sound() if exc.usage != Usage() else exc.usage
-    if exc.kind in USE_UNKNOWN and used.attempts:
+    if used.unsettled or (exc.kind in USE_UNKNOWN and used.attempts):
         return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
     return used

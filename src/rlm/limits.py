@@ -22,7 +22,7 @@ from rlm.errors import (
     LimitExceededError,
     TokenLimitExceededError,
 )
-from rlm.types import Message, ModelInfo, Usage
+from rlm.types import Message, ModelInfo, Price, Usage
 
 FIRST_REPLY_TOKENS = 500
 FIRST_TOKENS_PER_CHAR = 0.3
@@ -71,13 +71,16 @@ class Limits:
         if self.on_limit not in ("raise", "return"):
             raise ConfigurationError(f'on_limit must be "raise" or "return", not {self.on_limit!r}')
 
-    def check_price(self, model: str, info: ModelInfo) -> None:
-        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept."""
+    def check_price(self, model: str, info: ModelInfo, *, told: bool = True) -> None:
+        """Raise `ConfigurationError` for a model with which a dollar limit cannot be kept; `told` is whether its
+        provider tells the cost where it should."""
         if self.max_budget is None:
             return
         how = 'give it as backend_kwargs={"price": {"input": …, "output": …}} in dollars per million tokens'
         if info.price is None and not info.reports_cost:
             raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is not known; {how}")
+        if info.price is None and not told:
+            raise ConfigurationError(f"max_budget cannot be kept: the cost of {model!r} is not told; {how}")
         if info.price is not None and not all(0 <= p < math.inf for p in astuple(info.price) if p is not None):
             raise ConfigurationError(f"max_budget cannot be kept: the price of {model!r} is {info.price}; {how}")
 
@@ -122,6 +125,9 @@ class Booking:
     tokens: int
     dollars: float
     claim: Claim = "subcall"
+    reply: int = 0
+    """Tokens of them that are for the reply."""
+    price: Price | None = None
     after: tuple[int, float] = (0, 0.0)
     """Tokens and dollars of the call that must be possible after this one, where that is known to be larger."""
     future: asyncio.Future[None] | None = field(default=None, repr=False)
@@ -142,10 +148,13 @@ class Ledger:
         self.subcalls = 0
         self._reserve_tokens = 0
         self._reserve_dollars = 0.0
+        self._bookings = 0
         self._booked_tokens = 0
         self._booked_dollars = 0.0
         self._estimates: dict[tuple[str, bool], _Estimate] = {}
         self._waiting: deque[Booking] = deque()
+        self._untold: set[str] = set()
+        """Models whose provider has told no cost of a reply."""
         self._approached = approached
         counted = ("max_tokens", "max_budget", "max_subcalls")
         self._ahead = {name: list(NOTICES) for name in counted if self._limit(name)}
@@ -176,11 +185,13 @@ class Ledger:
         tokens_in = int(chars * estimate.tokens_per_char) + MESSAGE_TOKENS * len(messages)
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
-            dollars = (tokens_in * info.price.input + tokens_out * info.price.output) / 1e6
+            # A conversation may be written to the provider's cache, which some charge more for.
+            written = (info.price.cache_write or 0.0) if len(messages) > 1 else 0.0
+            dollars = (tokens_in * max(info.price.input, written) + tokens_out * info.price.output) / 1e6
         else:
-            self.limits.check_price(model, info)
+            self.limits.check_price(model, info, told=model not in self._untold)
             dollars = estimate.dollars
-        return Booking(model, chars, tokens_in + tokens_out, dollars, claim)
+        return Booking(model, chars, tokens_in + tokens_out, dollars, claim, tokens_out, info.price)
 
     def count_subcall(self, model: str) -> None:
         """One more call made from code. Raises `LimitError` when `max_subcalls` are made."""
@@ -217,16 +228,30 @@ class Ledger:
                 self._free(booking)
             raise
 
-    def settle(self, booking: Booking, usage: Usage) -> None:
-        """The call is over and used this. What it does not tell is charged as booked."""
-        self.charge(booking, usage)
+    def settle(self, booking: Booking, usage: Usage, said: int = 0) -> None:
+        """The call is over, used this, and gave so many characters. What it does not tell is charged as booked, or by
+        what it gave where that is more."""
+        self.charge(booking, usage, said)
         self._free(booking)
 
-    def charge(self, booking: Booking, usage: Usage) -> None:
+    def charge(self, booking: Booking, usage: Usage, said: int = 0) -> None:
         """The same for a call that was never booked, because it was made in an earlier life of this run."""
-        self._estimate(booking.model, booking.claim).learn(booking.chars, usage)
-        self.tokens += booking.tokens if usage.unmetered else usage.total_tokens
-        self.dollars += booking.dollars if usage.cost is None else usage.cost
+        estimate, price = self._estimate(booking.model, booking.claim), booking.price
+        estimate.learn(booking.chars, usage)
+        used = usage.input_tokens, usage.output_tokens
+        if usage.unmetered:
+            seen = int(said * estimate.tokens_per_char)
+            used = booking.tokens - booking.reply, max(booking.reply, seen)
+            estimate.reply_tokens = max(estimate.reply_tokens, seen)
+        self.tokens += sum(used)
+        if usage.cost is not None:
+            self.dollars += usage.cost
+        elif price is not None:
+            self.dollars += (used[0] * price.input + used[1] * price.output) / 1e6
+        else:
+            self.dollars += booking.dollars
+            if not usage.unsettled:
+                self._untold.add(booking.model)
         if self._ahead:
             self._notice("max_tokens", self.tokens)
             self._notice("max_budget", self.dollars)
@@ -337,12 +362,15 @@ class Ledger:
         return None
 
     def _take(self, booking: Booking) -> None:
+        self._bookings += 1
         self._booked_tokens += booking.tokens
         self._booked_dollars += booking.dollars
 
     def _free(self, booking: Booking) -> None:
+        self._bookings -= 1
         self._booked_tokens -= booking.tokens
-        self._booked_dollars -= booking.dollars
+        # What rounding leaves of nothing would keep a call waiting that fits exactly, and nobody would wake it.
+        self._booked_dollars = self._booked_dollars - booking.dollars if self._bookings else 0.0
         while self._waiting:
             waiter = self._waiting[0]
             assert waiter.future is not None

@@ -12,13 +12,13 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, Request, used_by_cut_off, used_by_failure
+from rlm.charging import CUT_OFF, Request, size_of, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
 from rlm.journal import Ask, Journal, Place
 from rlm.limiter import Limiter
-from rlm.limits import NOTICES, Claim, Ledger, Limits
+from rlm.limits import NOTICES, Booking, Claim, Ledger, Limits
 from rlm.protocols import Client, Environment
 from rlm.types import Message, Reply, Usage
 
@@ -241,7 +241,7 @@ class Tree:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
         used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(request.booking(self.ledger), used)
+        self.ledger.charge(request.booking(self.ledger), used, 0 if isinstance(known, LMError) else size_of(known))
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -269,19 +269,23 @@ class Tree:
         return reply
 
     async def _send(self, request: Request) -> Reply:
-        model, booking = request.model, request.booking(self.ledger)
-        await self.ledger.book(booking)
-        used = Usage()
+        # Booked when it has its place and not before: by then replies have shown what such a call uses.
+        async with self.limiter.slot():
+            booking = request.booking(self.ledger)
+            await self.ledger.book(booking)
+            return await self._send_booked(request, booking)
+
+    async def _send_booked(self, request: Request, booking: Booking) -> Reply:
+        model, used, said = request.model, CUT_OFF, 0
+        request.sent()
         try:
-            async with self.limiter.slot():
-                used = CUT_OFF
-                request.sent()
-                asking = model.client.complete(
-                    request.messages, model=model.name, on_text=request.on_text, **request.sampling
-                )
-                reply = await awaited(asking)
-                used = reply.usage.sound()
-                reply = replace(reply, usage=used)
+            asking = model.client.complete(
+                request.messages, model=model.name, on_text=request.on_text, **request.sampling
+            )
+            reply = await awaited(asking)
+            used = reply.usage.sound()
+            reply = replace(reply, usage=used)
+            said = size_of(reply)
         except LMError as exc:
             used = used_by_failure(exc)
             raise
@@ -289,10 +293,10 @@ class Tree:
             used = Usage()
             raise
         except asyncio.CancelledError as exc:
-            used = used_by_cut_off(exc) if used.calls else used
+            used = used_by_cut_off(exc)
             raise
         finally:
-            self.ledger.settle(booking, used)
+            self.ledger.settle(booking, used, said)
             if self.limiter.report(pushed_back=used.attempts > 1):
                 self._pushed_back(model)
             request.charge(model.name, used)

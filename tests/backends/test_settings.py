@@ -47,6 +47,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(name: str) -> Non
         ({"timeout": "5"}, "timeout"),
         ({"timeout": True}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
         ({"sampling_args": ["temperature"]}, "sampling_args"),
         ({"price": {"input": 1}}, "price"),
         ({"price": {"input": 1, "output": 2, "inptu": 3}}, "price"),

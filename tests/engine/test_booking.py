@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rlm import RLM, Message, Usage
+from rlm import RLM, Limits, Message, ModelInfo, Price, Usage
+from rlm.limits import Ledger
 
 REPLY = 4_000
 NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -32,3 +33,12 @@ def test_the_reply_limit_is_booked_under_every_name_and_wherever_it_is_given(nam
     result = RLM(backend=model, max_tokens=limit, **GIVEN[place]({name: REPLY})).completion("c", "q")
     assert 1 <= int(result.response) <= 8
     assert result.usage_summary.total.total_tokens <= limit
+
+
+def test_a_conversation_is_booked_at_the_price_of_writing_it_to_the_providers_cache() -> None:
+    ledger, info = Ledger(Limits(max_budget=1.0)), ModelInfo(price=Price(input=4, output=20, cached=0.4, cache_write=5))
+    once = [Message("user", "x" * 10_000)]
+    alone = ledger.estimate("m", info, once, 0)
+    assert alone.dollars == pytest.approx(alone.tokens * 4 / 1e6)
+    talk = ledger.estimate("m", info, [Message("system", "s"), *once], 0)
+    assert talk.dollars == pytest.approx(talk.tokens * 5 / 1e6)

@@ -114,6 +114,7 @@ class ProviderClient:
         connect: Callable[[Settings], Connection],
         *,
         sdk: str,
+        address: Callable[[], str],
         priced_as: str | None = None,
         reports_cost: bool = False,
         key_variable: str = "",
@@ -122,6 +123,7 @@ class ProviderClient:
         self._dialect = dialect
         self._connect = connect
         self._sdk = sdk
+        self._address = address
         self._priced_as = priced_as
         self._reports_cost = reports_cost
         self._key_variable = key_variable
@@ -136,6 +138,16 @@ class ProviderClient:
     @property
     def model(self) -> str:
         return self._settings.model_name
+
+    @property
+    def origin(self) -> str:
+        """Whose models these are, and where requests for them go."""
+        return f"{self._settings.backend} {self._address().rstrip('/')}"
+
+    @property
+    def sampling_args(self) -> Mapping[str, Any]:
+        """What is added to every request."""
+        return self._settings.sampling_args
 
     def info(self, model: str | None = None) -> ModelInfo:
         name = model or self.model

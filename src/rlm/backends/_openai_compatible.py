@@ -99,6 +99,7 @@ def client(name: str, vendor: Vendor, backend_kwargs: Mapping[str, Any]) -> Prov
         ChatDialect(settings, vendor),
         connect,
         sdk="_openai_sdk",
+        address=lambda: base_url(settings, vendor),
         priced_as=name if vendor.priced else None,
         reports_cost=vendor.reports_cost,
         key_variable=vendor.key_variable,

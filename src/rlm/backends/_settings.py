@@ -117,7 +117,9 @@ def _extra(name: str, value: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} is a number of seconds above zero, or None, not {value!r}")
     return value
 

@@ -34,12 +34,22 @@ def create(**backend_kwargs: Any) -> Client:
     """A client for Anthropic. Raises `ConfigurationError`."""
     settings = _settings.check("anthropic", backend_kwargs, extras=EXTRAS)
     return ProviderClient(
-        settings, MessagesDialect(), _connect, sdk="_anthropic_sdk", priced_as="anthropic", key_variable=KEY
+        settings,
+        MessagesDialect(),
+        _connect,
+        sdk="_anthropic_sdk",
+        address=lambda: _address(settings),
+        priced_as="anthropic",
+        key_variable=KEY,
     )
 
 
+def _address(settings: Settings) -> str:
+    return settings.base_url or os.environ.get("ANTHROPIC_BASE_URL") or BASE_URL
+
+
 def _connect(settings: Settings) -> Connection:
-    url = settings.base_url or os.environ.get("ANTHROPIC_BASE_URL") or BASE_URL
+    url = _address(settings)
     key = _settings.find_key(settings, (KEY,), needed=url == BASE_URL)
     connection: Connection = load("_anthropic_sdk", "anthropic", package="anthropic").connect(
         settings, key=key, base_url=url

@@ -37,7 +37,13 @@ def create(**backend_kwargs: Any) -> Client:
     if settings.base_url and "azure_endpoint" in settings.extras:
         raise ConfigurationError("azure_openai takes base_url or azure_endpoint, not both")
     return ProviderClient(
-        settings, AzureDialect(settings), _connect, sdk="_openai_sdk", priced_as="azure_openai", key_variable=KEY
+        settings,
+        AzureDialect(settings),
+        _connect,
+        sdk="_openai_sdk",
+        address=lambda: f"{_address(settings)} {settings.extras.get('azure_deployment', '')}",
+        priced_as="azure_openai",
+        key_variable=KEY,
     )
 
 
@@ -53,6 +59,11 @@ class AzureDialect(_openai_compatible.ChatDialect):
 
     def _takes_completion_tokens(self, model: str) -> bool:
         return True
+
+
+def _address(settings: Settings) -> str:
+    given = settings.base_url or settings.extras.get("azure_endpoint")
+    return given or os.environ.get("AZURE_OPENAI_ENDPOINT") or ""
 
 
 def _connect(settings: Settings) -> Connection:

@@ -38,12 +38,22 @@ def create(**backend_kwargs: Any) -> Client:
     """A client for Gemini. Raises `ConfigurationError`."""
     settings = _settings.check("gemini", backend_kwargs, extras=EXTRAS)
     return ProviderClient(
-        settings, GenerateDialect(), _connect, sdk="_gemini_sdk", priced_as="gemini", key_variable=KEYS[0]
+        settings,
+        GenerateDialect(),
+        _connect,
+        sdk="_gemini_sdk",
+        address=lambda: _address(settings),
+        priced_as="gemini",
+        key_variable=KEYS[0],
     )
 
 
+def _address(settings: Settings) -> str:
+    return settings.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or BASE_URL
+
+
 def _connect(settings: Settings) -> Connection:
-    url = settings.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or BASE_URL
+    url = _address(settings)
     key = _settings.find_key(settings, KEYS, needed=url == BASE_URL)
     connection: Connection = load("_gemini_sdk", "gemini", package="google-genai").connect(
         settings, key=key, base_url=url
