@@ -16,6 +16,14 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came while a call ran, which has ended since: with `outcome`, be it that it was cancelled or not."""
+
+    def __init__(self, outcome: concurrent.futures.Future[Any]) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
 class Portal:
     """Runs coroutines for any number of threads at once, each waiting for its own."""
 
@@ -31,6 +39,7 @@ class Portal:
         does not wait.
 
         Raises:
+            Interrupted: Ctrl-C, whatever came of the call: it may have come as that ended.
             RuntimeError: called on the portal's own thread, which would wait for itself.
         """
         loop = self._running_loop()
@@ -47,19 +56,21 @@ class Portal:
         def cancel() -> None:
             for task in tasks:
                 task.cancel()
+            if not tasks:  # the interrupt came before it could start
+                outcome.set_exception(asyncio.CancelledError())
 
-        loop.call_soon_threadsafe(start)
         try:
+            loop.call_soon_threadsafe(start)
             return outcome.result()
         except KeyboardInterrupt:
-            if not outcome.done():
-                loop.call_soon_threadsafe(cancel)
             try:
-                return outcome.result()
+                loop.call_soon_threadsafe(cancel)
+                concurrent.futures.wait([outcome])
             except KeyboardInterrupt:
                 for tell in self.on_abandon:
                     tell()
                 raise
+            raise Interrupted(outcome) from None
 
     def close(self) -> None:
         """End the loop and what lives as long as it; the next `call` starts another."""

@@ -9,19 +9,35 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rlm.errors import CancellationError
-from rlm.portal import portal
+from rlm.portal import Interrupted, portal
+from rlm.result import Completion
 
 T = TypeVar("T")
 
 
 def blocking(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run it on the library's own loop. Ctrl-C cancels it and becomes a `CancellationError` with what there was."""
+    """Run it on the library's own loop. Ctrl-C cancels it and becomes a `CancellationError` with what there was, also
+    where it came as all was done: a program that is told to stop must not go on."""
+    ended: object
     try:
         return portal.call(function)
+    except Interrupted as exc:
+        ended = exc.outcome.exception() or exc.outcome.result()
     except asyncio.CancelledError as exc:
-        error = CancellationError(getattr(exc, "partial_answer", None))
-        error.result = getattr(exc, "result", None)
-        raise error from None
+        ended = exc
+    raise _cancelled(ended)
+
+
+def _cancelled(ended: object) -> CancellationError:
+    """With what there was: in the error that it ended with, or in its result."""
+    if isinstance(ended, Completion):
+        error = CancellationError(ended.response)
+        error.result = ended
+        return error
+    error = CancellationError(getattr(ended, "partial_answer", None))
+    error.result = getattr(ended, "result", None)
+    error.__cause__ = ended if isinstance(ended, Exception) else None
+    return error
 
 
 class Closing(ABC):

@@ -264,6 +264,33 @@ def test_ctrl_c_in_a_fan_out_cancels_and_keeps_what_there_was() -> None:
     assert (done.stdout, done.stderr) == ("half True True\n", "")
 
 
+INTERRUPTED_AT_ITS_END = """
+import signal
+from rlm import RLM, CancellationError, LMError
+async def model(messages):
+    signal.raise_signal(signal.SIGINT)  # on this thread: the one that waits sees it as the run ends
+    {ending}
+try:
+    RLM(backend=model).completion("c", "q")
+    print("forgotten")
+except CancellationError as exc:
+    print(exc.partial_answer, exc.result.status, type(exc.__cause__).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "seen"),
+    [
+        ('return "```repl\\nFINAL(42)\\n```"', "42 answered NoneType\n"),
+        ('raise LMError("down", kind="server")', "None forced LMError\n"),
+    ],
+)
+def test_ctrl_c_as_a_run_ends_is_not_forgotten(ending: str, seen: str) -> None:
+    code = INTERRUPTED_AT_ITS_END.format(ending=ending)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (seen, "")
+
+
 def test_a_repr_says_what_it_is_and_no_key() -> None:
     text = repr(
         RLM(backend="openai", backend_kwargs={"model_name": "gpt-5-mini", "api_key": "sk-secret"}, max_budget=2)
