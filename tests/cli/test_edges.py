@@ -72,6 +72,27 @@ def test_without_stderr_the_answer_is_alone_on_stdout(lm_server: Servers, tmp_pa
         assert (done.returncode, done.stdout) == (0, b"the answer\n")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("line", "status"), [("ask", 2), ("view /none", 2), ("ask '?' -m openai/m", 5)])
+@pytest.mark.parametrize("gone", ["2> /dev/full", "> /dev/full 2> /dev/full", "2>&-"])
+def test_an_error_that_stderr_does_not_take_keeps_its_code(line: str, status: int, gone: str, unbuffered: str) -> None:
+    assert shell(f"PYTHONUNBUFFERED={unbuffered} rlm {line} {gone}").returncode == status
+
+
+INTERRUPTED_AT_EXIT = """
+import atexit, signal, sys
+from rlm.cli import main
+atexit.register(signal.raise_signal, signal.SIGINT)
+sys.argv = ["rlm", "--version"]
+main()
+"""
+
+
+def test_ctrl_c_while_the_interpreter_ends_is_the_end_and_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_AT_EXIT], capture_output=True, timeout=DEADLINE)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 def test_a_closed_standard_input_is_wrong_usage_where_it_is_to_be_read(lm_server: Servers) -> None:
     done = shell("rlm ask '?' - <&-")
     assert (done.returncode, b"standard input is closed" in done.stderr) == (2, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 
@@ -14,3 +16,16 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command was there to end in its own way
         print("rlm: cancelled", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        _before_the_end()
+
+
+def _before_the_end() -> None:
+    """While the interpreter ends, Ctrl-C would be a traceback and no end; and what stderr holds and cannot be written
+    would be an exit code of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 import warnings
@@ -25,11 +26,19 @@ class Commands(click.Group):
         except OSError as error:
             failed(error)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.ClickException as error:
+            wrong(error)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             cancelled()
+        except click.ClickException as error:
+            wrong(error)
         except BrokenPipeError:  # click's own affair
             raise
         except OSError as error:
@@ -57,6 +66,13 @@ def cancelled() -> NoReturn:
     # Ctrl-C may come between the making of a coroutine and its first step.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.exit(exits.INTERRUPTED)
+
+
+def wrong(error: click.ClickException) -> NoReturn:
+    """As click ends it, also where stderr does not take the words."""
+    with contextlib.suppress(OSError):
+        error.show()
+    sys.exit(error.exit_code)
 
 
 def failed(error: OSError) -> NoReturn:
