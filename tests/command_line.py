@@ -24,7 +24,7 @@ DEADLINE = 90.0
 
 def environment(server: LMServer | None = None, **more: str) -> dict[str, str]:
     """This process's environment without keys and settings of the person's; with a server, its address and a key."""
-    unwanted = {*KEYS, "RLM_MODEL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    unwanted = {*KEYS, "RLM_MODEL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PYTHONUNBUFFERED"}
     inherited = {n: v for n, v in os.environ.items() if n.upper() not in unwanted and not n.endswith("_BASE_URL")}
     if server is not None:
         inherited |= {

@@ -16,7 +16,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlm.errors import ConfigurationError
@@ -40,11 +40,11 @@ def backend(name: str | Callable[..., Any]) -> Callable[..., Client]:
 
         return functools.partial(_callable.create, name)
     if name in _vendors():
-        _refuse_twins(BACKENDS, name)
+        _refuse_twins(BACKENDS, name, _entries(BACKENDS))
         from rlm.backends import _openai_compatible
 
         return functools.partial(_openai_compatible.create, name)
-    return _find(BACKENDS, name, backend_names())
+    return _find(BACKENDS, name, backend_names)
 
 
 def environment(name: str) -> Callable[..., Environment]:
@@ -53,7 +53,7 @@ def environment(name: str) -> Callable[..., Environment]:
     Raises:
         ConfigurationError: there is no such environment, or two; lists what there is.
     """
-    return _find(ENVIRONMENTS, name, environment_names())
+    return _find(ENVIRONMENTS, name, environment_names)
 
 
 def backend_names() -> tuple[str, ...]:
@@ -66,16 +66,18 @@ def environment_names() -> tuple[str, ...]:
     return tuple(sorted({*_files(ENVIRONMENTS), *_entries(ENVIRONMENTS)}))
 
 
-def _find(group: str, name: str, known: tuple[str, ...]) -> Callable[..., Any]:
+def _find(group: str, name: str, names: Callable[[], tuple[str, ...]]) -> Callable[..., Any]:
     kind = group.rpartition(".")[2].removesuffix("s")
     if not isinstance(name, str):
-        raise ConfigurationError(f"{kind}= takes a name, not a {type(name).__name__}; there are: {', '.join(known)}")
-    _refuse_twins(group, name)
+        raise ConfigurationError(f"{kind}= takes a name, not a {type(name).__name__}; there are: {', '.join(names())}")
+    entries = _entries(group)  # looks through every installed package, which takes milliseconds: once
+    _refuse_twins(group, name, entries)
     if name in _files(group):
         found = importlib.import_module(f"{group}.{name}")
-    elif entries := _entries(group).get(name):
-        found = entries[0].load()
+    elif name in entries:
+        found = entries[name][0].load()
     else:
+        known = names()
         near = difflib.get_close_matches(name, known, 1)
         hint = f", did you mean {near[0]!r}?" if near else ";"
         raise ConfigurationError(f"unknown {kind} {name!r}{hint} there are: {', '.join(known)}")
@@ -85,12 +87,12 @@ def _find(group: str, name: str, known: tuple[str, ...]) -> Callable[..., Any]:
     return create
 
 
-def _refuse_twins(group: str, name: str) -> None:
+def _refuse_twins(group: str, name: str, entries: Mapping[str, Sequence[EntryPoint]]) -> None:
     """Two registrations of one name are an error: which of them ran would depend on what is installed."""
     places = [f"the file {group.replace('.', '/')}/{name}.py"] if name in _files(group) else []
     if group == BACKENDS and name in _vendors():
         places.append("the vendor table of rlm/backends/_openai_compatible.py")
-    for entry in _entries(group).get(name, ()):
+    for entry in entries.get(name, ()):
         dist = entry.dist.name if entry.dist is not None else "an unknown package"
         places.append(f"the entry point {entry.value} of {dist}")
     if len(places) > 1:

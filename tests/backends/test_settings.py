@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+import warm
 from backends.asking import KEY, MODELS, ask
 from rlm import registry
 from rlm.errors import ConfigurationError, SetupError
@@ -109,9 +111,9 @@ except SetupError as error:
     ],
 )
 def test_a_missing_key_fails_the_first_completion_and_names_the_variable(name: str, variable: str) -> None:
-    command = [sys.executable, "-c", WITHOUT, name, ""]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
-    assert f"set the environment variable {variable}" in done.stdout
+    done = warm.run("-c", WITHOUT, name, "", env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert f"set the environment variable {variable}" in done.stdout.decode()
 
 
 @pytest.mark.parametrize(

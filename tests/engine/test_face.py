@@ -304,3 +304,56 @@ def test_every_error_has_one_base() -> None:
     assert issubclass(CancellationError, RLMError)
     assert issubclass(LMError, RLMError)
     assert Message("user", "x").content == "x"
+
+
+AT_EVERY_LINE = """
+import asyncio, signal, sys, threading
+from rlm.portal import Portal
+
+portal = Portal()
+
+def interrupted_at(number):
+    lines, fired, waits = 0, False, threading.Event()
+
+    def trace(frame, event, argument):
+        nonlocal lines, fired
+        if frame.f_code.co_name == "result":
+            waits.set()
+        if event == "line" and frame.f_code.co_name in ("call", "call_soon_threadsafe"):
+            lines += 1
+            if lines == number:
+                fired = True
+                waits.set()
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    async def work():
+        await asyncio.to_thread(waits.wait)
+        if fired:
+            await asyncio.Event().wait()
+
+    async def left():
+        return len(asyncio.all_tasks()) - 1
+
+    sys.settrace(trace)
+    try:
+        portal.call(work)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        pass
+    finally:
+        sys.settrace(None)
+    waits.set()
+    return fired, portal.call(left)
+
+found = []
+while not found or found[-1][0]:
+    found.append(interrupted_at(len(found) + 1))
+print(len(found) > 8, [number for number, (_, left) in enumerate(found) if left])
+"""
+
+
+def test_ctrl_c_at_any_line_leaves_no_run_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EVERY_LINE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True []\n", "")

@@ -44,6 +44,32 @@ def pid() -> int:
     return os.getpid()
 server.run("stdio")
 '''
+PLAIN = """
+import json, os, sys
+
+TOOLS = {"add": lambda a, b=10: a + b, "die": lambda: os._exit(1), "pid": os.getpid}
+OBJECT = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer", "default": 10}}}
+
+def answer(method, params):
+    if method == "initialize":
+        about = {"name": "plain", "version": "1"}
+        return {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": about}
+    if method == "tools/list":
+        schemas = {"add": {**OBJECT, "required": ["a"]}}
+        empty = {"type": "object", "properties": {}}
+        return {"tools": [{"name": name, "inputSchema": schemas.get(name, empty)} for name in TOOLS]}
+    if method == "tools/call":
+        result = TOOLS[params["name"]](**params.get("arguments") or {})
+        return {"content": [{"type": "text", "text": str(result)}], "structuredContent": {"result": result}}
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" in asked:
+        result = answer(asked["method"], asked.get("params", {}))
+        failed = {"error": {"code": -32601, "message": "there is no such method"}}
+        said = {"result": result} if result is not None else failed
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **said}), flush=True)
+"""
 NAMED = '''
 from mcp.server.mcpserver import MCPServer
 server = MCPServer("named")
@@ -95,6 +121,12 @@ def own(tmp_path: Path) -> MCP:
     return MCP(f"{sys.executable} {program}")
 
 
+@pytest.fixture
+def plain(tmp_path: Path) -> MCP:
+    """A server that needs no SDK: where one is started again and again, importing it would be all there is."""
+    return server_of(PLAIN, tmp_path)
+
+
 @pytest.mark.parametrize("environment", ["local", "process"])
 def test_a_server_from_pypi_is_a_tool(environment: str) -> None:
     code = (
@@ -131,40 +163,40 @@ def test_one_connection_serves_many_runs_and_a_server_that_ended_is_started_agai
 
 
 @pytest.mark.parametrize("environment", ["local", "process"])
-def test_a_server_that_ends_is_there_again_at_the_next_call_of_the_same_run(own: MCP, environment: str) -> None:
+def test_a_server_that_ends_is_there_again_at_the_next_call_of_the_same_run(plain: MCP, environment: str) -> None:
     cells = ["first = pid()", "die()", "FINAL([add(1), pid() != first])"]
     client = ScriptedClient([repl(cell) for cell in cells])
-    with RLM(backend=client, environment=environment, tools=[own]) as rlm:
+    with RLM(backend=client, environment=environment, tools=[plain]) as rlm:
         assert rlm.completion("c", "q").value == [11, True]
     assert "Connection closed" in client.calls[2].text
 
 
-def test_a_server_that_was_killed_while_nobody_called_it_is_there_again_at_the_next_call(own: MCP) -> None:
+def test_a_server_that_was_killed_while_nobody_called_it_is_there_again_at_the_next_call(plain: MCP) -> None:
     def kill(number: int) -> None:
         os.kill(number, signal.SIGKILL)
 
     cells = ["first = pid()\nkill(first)\nimport time\ntime.sleep(IDLE)", "FINAL([add(1), pid() != first])"]
     client = ScriptedClient([repl(cell) for cell in cells])
     tools = {"kill": kill, "IDLE": 1.1 * IDLE}
-    with RLM(backend=client, tools=[own], custom_tools=tools) as rlm:
+    with RLM(backend=client, tools=[plain], custom_tools=tools) as rlm:
         assert rlm.completion("c", "q").value == [11, True]
 
 
-def test_a_server_that_ends_with_every_call_is_started_again_a_few_times_only(own: MCP) -> None:
+def test_a_server_that_ends_with_every_call_is_started_again_a_few_times_only(plain: MCP) -> None:
     code = "seen = []\nfor _ in range(9):\n    try: die()\n    except Exception as e: seen.append(str(e))\nFINAL(seen)"
-    with RLM(backend=ScriptedClient([repl(code), repl("FINAL(add(1))")]), tools=[own]) as rlm:
+    with RLM(backend=ScriptedClient([repl(code), repl("FINAL(add(1))")]), tools=[plain]) as rlm:
         seen: Any = rlm.completion("c", "q").value
         assert [("times in a row" in text) for text in seen] == [False] * 4 + [True] * 5
         assert rlm.completion("c", "q").value == 11
 
 
-def test_calls_at_once_that_end_the_server_count_as_one_end(own: MCP) -> None:
+def test_calls_at_once_that_end_the_server_count_as_one_end(plain: MCP) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "def attempt(_):\n    try: die()\n    except Exception as e: return str(e)\n"
         "seen = list(ThreadPoolExecutor(8).map(attempt, range(8)))\nFINAL([len(seen), add(1)])"
     )
-    with RLM(backend=ScriptedClient([repl(code)]), tools=[own]) as rlm:
+    with RLM(backend=ScriptedClient([repl(code)]), tools=[plain]) as rlm:
         assert rlm.completion("c", "q").value == [8, 11]
 
 
@@ -205,8 +237,8 @@ def test_a_server_that_does_not_start_says_which(command: str) -> None:
             rlm.completion("c", "q")
 
 
-def test_two_tools_of_one_name_are_refused(own: MCP) -> None:
-    with RLM(backend=ScriptedClient([]), tools=[own, own]) as rlm:
+def test_two_tools_of_one_name_are_refused(plain: MCP) -> None:
+    with RLM(backend=ScriptedClient([]), tools=[plain, plain]) as rlm:
         with pytest.raises(ConfigurationError, match="two MCP tools"):
             rlm.completion("c", "q")
 
@@ -217,14 +249,14 @@ def test_a_server_needs_a_command() -> None:
 
 
 @pytest.mark.parametrize("sub_tools", [None, {}, {"own": 1}])
-def test_child_rlms_have_the_tools_too(own: MCP, sub_tools: dict[str, Any] | None) -> None:
+def test_child_rlms_have_the_tools_too(plain: MCP, sub_tools: dict[str, Any] | None) -> None:
     def model(messages: Any) -> str:
         child = "inner" in messages[1].content
         mine = "['own' in globals(), 'parent' in globals(), add(40, 2)]"
         return repl(f"FINAL({mine})" if child else "FINAL(rlm_query('inner'))")
 
     given = {"custom_tools": {"parent": 1}, "custom_sub_tools": sub_tools}
-    with RLM(backend=ScriptedClient(model), tools=[own], max_depth=2, **given) as rlm:
+    with RLM(backend=ScriptedClient(model), tools=[plain], max_depth=2, **given) as rlm:
         expected = f"[{bool(sub_tools)}, {sub_tools is None}, 42]"
         assert rlm.completion("c", "outer").response == expected
 
@@ -242,10 +274,10 @@ def program_of(own: MCP) -> Path:
     return Path(own.command.split()[-1])
 
 
-def test_a_finished_run_and_a_replay_need_no_server(own: MCP, tmp_path: Path) -> None:
-    assert journalled(own, tmp_path / "run").value == 16
-    program_of(own).unlink()
-    again = journalled(own, tmp_path / "run", [])
+def test_a_finished_run_and_a_replay_need_no_server(plain: MCP, tmp_path: Path) -> None:
+    assert journalled(plain, tmp_path / "run").value == 16
+    program_of(plain).unlink()
+    again = journalled(plain, tmp_path / "run", [])
     assert (again.value, again.divergences) == (16, ())
     elsewhere = MCP("/another/machine/python /another/server.py")
     replayed = journalled(elsewhere, tmp_path / "run", [], checkpoint=None, replay=tmp_path / "run")
@@ -260,33 +292,33 @@ def killed(folder: Path) -> None:
     journal.write_bytes(b"".join(lines[: replies[1]]))
 
 
-def test_a_run_that_is_resumed_connects_when_it_goes_on(own: MCP, tmp_path: Path) -> None:
-    journalled(own, tmp_path / "run")
+def test_a_run_that_is_resumed_connects_when_it_goes_on(plain: MCP, tmp_path: Path) -> None:
+    journalled(plain, tmp_path / "run")
     killed(tmp_path / "run")
-    again = journalled(own, tmp_path / "run", ADDING[1:])
+    again = journalled(plain, tmp_path / "run", ADDING[1:])
     assert (again.value, again.divergences) == (16, ())
 
 
 def test_a_server_that_is_gone_when_it_is_needed_ends_the_run_and_not_what_is_written_of_it(
-    own: MCP, tmp_path: Path
+    plain: MCP, tmp_path: Path
 ) -> None:
-    journalled(own, tmp_path / "run")
+    journalled(plain, tmp_path / "run")
     killed(tmp_path / "run")
-    source = program_of(own).read_text()
-    program_of(own).unlink()
+    source = program_of(plain).read_text()
+    program_of(plain).unlink()
     with pytest.raises(SetupError, match="MCP server"):
-        journalled(own, tmp_path / "run", ADDING[1:])
-    with RLM(backend=ScriptedClient(ADDING[1:]), checkpoint=tmp_path / "run", tools=[own, own]) as rlm:
+        journalled(plain, tmp_path / "run", ADDING[1:])
+    with RLM(backend=ScriptedClient(ADDING[1:]), checkpoint=tmp_path / "run", tools=[plain, plain]) as rlm:
         with pytest.raises(SetupError, match="MCP server"):
             rlm.completion("c", "q")
-    program_of(own).write_text(source)
-    assert journalled(own, tmp_path / "run", ADDING[1:]).value == 16
+    program_of(plain).write_text(source)
+    assert journalled(plain, tmp_path / "run", ADDING[1:]).value == 16
 
 
-def test_a_recording_of_a_run_without_servers_is_another_runs(own: MCP, tmp_path: Path) -> None:
+def test_a_recording_of_a_run_without_servers_is_another_runs(plain: MCP, tmp_path: Path) -> None:
     RLM(backend=ScriptedClient([repl("FINAL(1)")]), checkpoint=tmp_path / "run").completion("c", "q")
     with pytest.raises(ReplayMismatchError, match="MCP servers, and its recording none"):
-        journalled(own, tmp_path, [], checkpoint=None, replay=tmp_path / "run")
+        journalled(plain, tmp_path, [], checkpoint=None, replay=tmp_path / "run")
 
 
 def test_no_key_of_a_server_is_told_or_written(own: MCP, tmp_path: Path) -> None:

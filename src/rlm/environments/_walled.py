@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +56,7 @@ class WalledStream:
         self._said: dict[str, Any] = {}
         self._over = asyncio.Event()
         self._started = asyncio.Event()
+        self._interrupted = asyncio.Event()
         self._listening = asyncio.create_task(self._listen())
 
     async def send(self, data: bytes) -> None:
@@ -71,7 +72,14 @@ class WalledStream:
         return data
 
     async def interrupt(self) -> None:
+        """Waits until it was sent to the cells: on its way for longer, it would hit the next one."""
+        if self._over.is_set():
+            return
+        self._interrupted.clear()
         self._order(b"I")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._interrupted.wait()
 
     async def kill(self) -> None:
         """All of it; `gone` waits until it is."""
@@ -90,12 +98,15 @@ class WalledStream:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     self._said.update(json.loads(line))
+                if self._said.pop("interrupted", False):
+                    self._interrupted.set()
                 if "layers" in self._said or "failed" in self._said:
                     self._started.set()
         except ConnectionError:
             pass
         finally:
             self._started.set()
+            self._interrupted.set()
             self._over.set()
 
     async def protections(self) -> Protections:

@@ -167,7 +167,7 @@ def _become(uid: int, plan: dict[str, Any]) -> None:
 
 def _init(cells: int, control: int) -> NoReturn:
     """The first process of a PID namespace: with its end, everything in it ends."""
-    signal.signal(signal.SIGUSR1, lambda *_: _kill(cells, signal.SIGINT))
+    signal.signal(signal.SIGUSR1, lambda *_: _interrupt(cells, control))
     signal.signal(signal.SIGUSR2, lambda *_: _kill(cells, signal.SIGKILL))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
     while True:
@@ -211,8 +211,10 @@ def _watch(plan: dict[str, Any], own_pids: bool, child: int, control: int, alive
                 poll.unregister(control)
                 until = time.monotonic() + LAST
                 os.kill(child, signal.SIGUSR2 if own_pids else signal.SIGKILL)
+            elif own_pids:
+                os.kill(child, signal.SIGUSR1)
             else:
-                os.kill(child, signal.SIGUSR1 if own_pids else signal.SIGINT)
+                _interrupt(child, control)
         if ended in ready or ended < 0:
             if own_pids:  # which has told it; and is not reaped yet, so that its number stays its own
                 if os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG):
@@ -239,6 +241,11 @@ def _end(own_pids: bool, child: int) -> None:
         if _reap(os.WNOHANG):
             return
         time.sleep(0.001)
+
+
+def _interrupt(cells: int, control: int) -> None:
+    _kill(cells, signal.SIGINT)
+    tell(control, interrupted=True)
 
 
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
