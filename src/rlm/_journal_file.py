@@ -61,6 +61,8 @@ class JournalFile:
             except OSError as error:
                 self._take_back()
                 raise JournalError(f"cannot write {self.path}: {error.strerror or error}") from error
+            if not os.fstat(self._fd).st_nlink:
+                raise JournalError(f"{self.path} was deleted while the run went on: nothing of it is kept any more")
             self._end += len(data)
             self._written += 1
 

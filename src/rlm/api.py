@@ -28,7 +28,7 @@ from rlm.errors import ConfigurationError
 from rlm.events import Event, Observer
 from rlm.kept import KeptRepl, KeptSession
 from rlm.limits import Limits
-from rlm.logger import RLMLogger
+from rlm.logger.rlm_logger import RLMLogger, begin
 from rlm.mcp import MCP, Toolbox, tools_of
 from rlm.portal import LoopLocal
 from rlm.protocols import Client, Environment
@@ -280,9 +280,8 @@ class RLM(Closing):
         ):
             settings = self._settings(clients, await tools_of(self._toolboxes, journal), stream=live)
             path = os.urandom(4).hex() if journal is None else journal.run
-            if logger is not None:
-                logger.open_run(path, prompt, secrets=secrets)
-            inline: list[Observer] = [*observers, *([logger] if logger is not None else [])]
+            record = None if logger is None else begin(logger, path, prompt, secrets)
+            inline: list[Observer] = [*observers, *([] if record is None else [record])]
             tree = Tree(settings, self._environment, self._observers, inline=inline, journal=journal, cache=cache)
             completion: Completion | None = None
             try:
@@ -298,8 +297,8 @@ class RLM(Closing):
                     exc.result = replace(partial, **tree.record(), logged=logger is not None)  # type: ignore[union-attr]
                 raise
             finally:
-                if logger is not None:
-                    logger.close_run(path)
+                if record is not None:
+                    record.close_run(path)
             if journal is not None:
                 journal.ending = completion.status
         return replace(completion, **tree.record(), logged=logger is not None)

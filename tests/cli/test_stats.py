@@ -357,3 +357,11 @@ def test_a_run_says_what_it_says(tmp_path: Path) -> None:
     rlm("stats", tmp_path, "--csv", tmp_path / "runs.csv")
     (row,) = rows(tmp_path / "runs.csv")
     assert (row["group"], row["file"], row["began"]) == (str(tmp_path), "run.jsonl", "2023-11-14T22:13:20.250000+00:00")
+
+
+def test_a_table_does_not_take_the_place_of_a_log(tmp_path: Path) -> None:
+    path, _ = real_run(tmp_path)
+    before = path.read_bytes()
+    done = rlm("stats", tmp_path, "--csv", path)
+    assert (done.exit_code, path.read_bytes()) == (1, before)
+    assert "it is one of the logs" in done.stderr

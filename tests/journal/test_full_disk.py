@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 import command_line
 from journal.program import code, journal_of
+from rlm import RLM, JournalError, Message
+from rlm.testing import ScriptedClient
 
 PROGRAM = """
 import json, resource, signal, sys
@@ -71,3 +75,15 @@ def test_an_answer_is_not_lost_because_its_end_cannot_be_written(tmp_path: Path)
     full = f"resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize({str(journal_of(tmp_path))!r}), -1))"
     result = told(tmp_path, ["said = llm_query('small')", f"import os, resource\n{full}\nFINAL(len(said))"])
     assert result == {"answer": 10, "asked": []}
+
+
+def test_a_directory_that_is_deleted_meanwhile_ends_the_run_before_more_is_paid_for(tmp_path: Path) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        shutil.rmtree(tmp_path / "run")
+        return code("FINAL('done')")
+
+    client = ScriptedClient(script)
+    with pytest.raises(JournalError, match=r"journal\.jsonl was deleted") as caught:
+        RLM(backend=client, checkpoint=tmp_path / "run").completion("c", "q")
+    assert caught.value.result is not None
+    assert len(client.calls) == 1

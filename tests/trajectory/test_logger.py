@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from rlm.errors import ConfigurationError
-from rlm.events import Event, Warned
+from rlm.events import Event, RunStarted, Warned
 from rlm.logger import RLMLogger, VerbosePrinter, printable
+from rlm.logger.rlm_logger import begin
 from rlm.trajectory import read
 from trajectory.runs import MadeUpRun, kept, log_lines, small_run
 
@@ -95,9 +97,24 @@ def test_without_a_directory_nothing_is_written_and_the_latest_run_is_at_hand() 
 def test_a_logger_used_for_long_holds_only_its_last_run() -> None:
     logger = RLMLogger()
     for number in range(50):
-        for event in small_run(f"run{number}"):
+        for event in small_run(f"held{number}"):
             logger(event)
-    assert list(logger._events) == ["run49"]
+    del event
+    gc.collect()
+    held = {event.run for event in gc.get_objects() if isinstance(event, RunStarted) and event.run.startswith("held")}
+    assert held == {"held49"}
+
+
+def test_runs_of_one_path_at_once_or_in_one_second_are_written_apart(tmp_path: Path) -> None:
+    logger = RLMLogger(log_dir=tmp_path)
+    events = small_run()
+    observers = [begin(logger, "a1b2c3d4", "abc", ()) for _ in range(3)]
+    for event in events:
+        for observer in observers:
+            observer(event)
+    for event in events:
+        logger(event)
+    assert [read(path).events for path in tmp_path.iterdir()] == [kept(events)] * 4
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_at_construction(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -134,3 +135,19 @@ def test_what_is_no_trajectory_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(TrajectoryError):
         export(tmp_path / "other.txt", tmp_path / "run.html")
     assert not (tmp_path / "run.html").exists()
+
+
+def test_the_page_does_not_take_the_place_of_its_log(tmp_path: Path) -> None:
+    path, _ = real_run(tmp_path)
+    before = path.read_bytes()
+    (tmp_path / "link.html").symlink_to(path)
+    for page in (path, tmp_path / "link.html"):
+        with pytest.raises(FileExistsError, match="is the log itself"):
+            export(path, page)
+    assert path.read_bytes() == before
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.jsonl")
+    with pytest.raises(OSError, match="is no regular file"):
+        Log(tmp_path / "run.jsonl")

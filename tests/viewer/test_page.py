@@ -305,6 +305,33 @@ def test_the_timeline_is_drawn_and_a_bar_opens_what_it_stands_for(visit: Callabl
     page.keyboard.press("0")
 
 
+def test_calls_are_put_in_the_first_lane_that_is_free_also_when_very_many_are_under_way_at_once(
+    visit: Callable[..., Any], run_file: Path
+) -> None:
+    page = visit(exported(run_file))
+    page.locator(".row.turn").first.wait_for()
+    laid_out = """(given) => {
+      const calls = given.length ? given : Array.from({ length: given }, (_, n) => [n / 1e6, 1 + n / 1e6]);
+      const rows = [["R", 1, "a", 0, 0, "m", null, "str", 1, "local"], ["T", 2, "a", 0, 0], ["C", 3, "a", 0, 0, 0, ""]];
+      calls.forEach(([start], number) => rows.push(["S", number + 4, "a", start, number, 0, "llm", "m", null, ""]));
+      calls.forEach(([start, end], number) =>
+        rows.push(["F", number + calls.length + 4, "a", end, number, end - start, 1, 1, 0, null, "", 0]));
+      const model = new Model();
+      model.add(rows);
+      const timeline = new Timeline({ select() {} });
+      timeline.show(model);
+      return [timeline.lanes.slice(1, 6).map((lane) => lane.bars.map((bar) => [bar.start, bar.end])),
+        timeline.lanes.length, timeline.note.textContent];
+    }"""
+    few = [[0, 4], [1, 2], [1.5, 9], [2, 3], [3, 5], [4, 6], [4.5, 5], [6, 7]]
+    lanes, _, note = page.evaluate(laid_out, few)
+    assert lanes == [[[0, 4], [4, 6], [6, 7]], [[1, 2], [2, 3], [3, 5]], [[1.5, 9]], [[4.5, 5]]]
+    assert note == "At most 4 model calls at once"
+    lanes, count, note = page.evaluate(laid_out, 200_000)
+    assert lanes[1] == [[1e-6, 1 + 1e-6]]
+    assert (count, note) == (2_000, "At most 200,000 model calls at once; the first 2,000 lanes are shown")
+
+
 def test_a_run_that_goes_on_is_followed(visit: Callable[..., Any], tmp_path: Path) -> None:
     made, context = MadeUpRun(), log_lines(20_000)
     with TrajectoryWriter(tmp_path / "run.jsonl", context=context) as writer, Server(tmp_path / "run.jsonl") as server:

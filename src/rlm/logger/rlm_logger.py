@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import threading
@@ -43,10 +44,9 @@ class RLMLogger:
         """The file of the run that began last."""
         self._full_prompts = full_prompts
         self._lock = threading.Lock()
-        self._events: dict[str, list[Event]] = {}
-        self._writers: dict[str, TrajectoryWriter] = {}
-        self._active: set[str] = set()
-        self._latest: str | None = None
+        self._records: dict[str, Record] = {}
+        """Of the runs that go on, by path."""
+        self._latest: Record | None = None
         if self.log_dir is not None:
             try:
                 os.makedirs(self.log_dir, exist_ok=True)
@@ -62,45 +62,44 @@ class RLMLogger:
         Raises:
             ConfigurationError: the file of a root run cannot be created. A child's run raises nothing.
         """
-        if "/" not in run and run not in self._active:
-            self._begin(run, context, secrets)
-        elif (writer := self._writers.get(run.partition("/")[0])) is not None:
-            writer.open_run(run, context)
+        root = run.partition("/")[0]
+        if "/" not in run and run not in self._records:
+            self._records[run] = self._new(run, context, secrets)
+        elif (record := self._records.get(root)) is not None:
+            record.open_run(run, context)
 
     def close_run(self, run: str) -> None:
         """Close the file of a root run that ended without saying so; once closed, nothing."""
+        record = self._records.pop(run, None)
+        if record is not None:
+            record.close_run(run)
+
+    def _new(self, run: str, context: object = UNSET, secrets: Collection[str] = ()) -> Record:
+        writer = None if self.log_dir is None else self._file(self.log_dir, run, context, secrets)
+        record = Record(writer)
         with self._lock:
-            writer = self._writers.pop(run, None)
-            self._active.discard(run)
-            if run != self._latest:
-                self._events.pop(run, None)
-        if writer is not None:
-            writer.close()
+            self._latest = record
+            if writer is not None:
+                self.log_file_path = str(writer.path)
+        return record
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, (ReplyText, CellOutput)):
-            return
         root = event.run.partition("/")[0]
-        if isinstance(event, RunStarted) and event.run == root and root not in self._events:
-            self._begin(root, UNSET, ())
-        with self._lock:
-            if root in self._events:
-                self._events[root].append(event)
-            writer = self._writers.get(root)
-        try:
-            if writer is not None:
-                writer(event)
-        finally:
-            if isinstance(event, RunFinished) and event.run == root:
-                self.close_run(root)
+        if isinstance(event, RunStarted) and event.run == root and root not in self._records:
+            self._records[root] = self._new(root)
+        record = self._records.get(root)
+        if record is not None:
+            record(event)
+            if record.closed:
+                self._records.pop(root, None)
 
     def get_trajectory(self) -> dict[str, Any] | None:
         """The `metadata` of the run that began last, `None` before the first."""
         from rlm._metadata import metadata_of  # most programs never ask
 
         with self._lock:
-            events = list(self._events.get(self._latest or "", ()))
-        return metadata_of(events)
+            latest = self._latest
+        return metadata_of([] if latest is None else list(latest.events))
 
     @property
     def iteration_count(self) -> int:
@@ -111,23 +110,57 @@ class RLMLogger:
     def clear_iterations(self) -> None:
         """Forget the run that began last, if it has ended; its file stays."""
         with self._lock:
-            if self._latest is not None and self._latest not in self._active:
-                self._events.pop(self._latest, None)
+            if self._latest is not None and self._latest.closed:
+                self._latest = None
 
-    def _begin(self, run: str, context: object, secrets: Collection[str]) -> None:
-        writer = None
-        if self.log_dir is not None:
-            stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-            from rlm._writer import TrajectoryWriter
+    def _file(self, folder: str, run: str, context: object, secrets: Collection[str]) -> TrajectoryWriter:
+        from rlm._writer import TrajectoryWriter
 
-            path = Path(self.log_dir, f"{self.file_name}_{stamp}_{re.sub(r'[^A-Za-z0-9_-]', '_', run)}.jsonl")
-            writer = TrajectoryWriter(path, context=context, full_prompts=self._full_prompts, secrets=secrets)
-        with self._lock:
-            if self._latest is not None and self._latest not in self._active:
-                self._events.pop(self._latest, None)
-            self._latest = run
-            self._active.add(run)
-            self._events[run] = []
-            if writer is not None:
-                self._writers[run] = writer
-                self.log_file_path = str(writer.path)
+        name = f"{self.file_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{re.sub(r'[^A-Za-z0-9_-]', '_', run)}"
+        with self._lock:  # one at a time, so that no two are given one name
+            numbered = (Path(folder, f"{name}_{number}.jsonl") for number in itertools.count(2))
+            paths = itertools.chain([Path(folder, f"{name}.jsonl")], numbered)
+            path = next(path for path in paths if not path.exists())
+            return TrajectoryWriter(path, context=context, full_prompts=self._full_prompts, secrets=secrets)
+
+
+class Record:
+    """One run's events, in memory and, with a writer, in its file."""
+
+    inline = True
+    """See `TrajectoryWriter`."""
+
+    def __init__(self, writer: TrajectoryWriter | None) -> None:
+        self.events: list[Event] = []
+        self.closed = False
+        self._writer = writer
+
+    def open_run(self, run: str, context: object) -> None:
+        """Make the context of the run, or of a child of it, known."""
+        if self._writer is not None:
+            self._writer.open_run(run, context)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, (ReplyText, CellOutput)) or self.closed:
+            return
+        self.events.append(event)
+        try:
+            if self._writer is not None:
+                self._writer(event)
+        finally:
+            if isinstance(event, RunFinished) and event.parent is None:
+                self.close_run(event.run)
+
+    def close_run(self, run: str) -> None:
+        """It takes no more events."""
+        self.closed = True
+        if self._writer is not None:
+            self._writer.close()
+
+
+def begin(logger: RLMLogger, run: str, context: object, secrets: Collection[str]) -> RLMLogger | Record:
+    """`RLMLogger.open_run` of a root run; gives what its events are for. That is not the logger while another run goes
+    on under the same path, as when a recording is replayed twice at once."""
+    record = logger._new(run, context, secrets)
+    with logger._lock:
+        return logger if logger._records.setdefault(run, record) is record else record

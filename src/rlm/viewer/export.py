@@ -24,6 +24,8 @@ def export(log_path: str | os.PathLike[str], page_path: str | os.PathLike[str], 
         OSError: it cannot be read, or the page cannot be written.
     """
     log = Log(log_path)
+    if os.path.exists(page_path) and os.path.samefile(log_path, page_path):
+        raise FileExistsError(f"{page_path} is the log itself: give the page another name")
     log.update()
     whole = log.path.stat().st_size <= largest
     records: dict[int, Any] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from array import array
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ class Log:
         self._references: dict[int, dict[str, Origin]] = {}
         self.lock = threading.RLock()
         """Held while rows and summary change; to be held by whoever reads them beside others."""
+        if not stat.S_ISREG(os.stat(path).st_mode):  # one that ends when its writer does would be waited for
+            raise OSError(f"{path} is no regular file")
         self.update(most=1)
         if not self._offsets:
             raise TrajectoryError(f"{path} {'is not a trajectory' if self.torn else 'is empty, not a trajectory'}")

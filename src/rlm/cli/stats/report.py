@@ -46,6 +46,9 @@ def report(paths: Sequence[Path], output: Output) -> int:
         say("rlm: no trajectories there (*.jsonl); `--log DIR` and RLMLogger write them")
         return exits.USAGE
     for path, writer in wanted:
+        if path.exists() and any(file.exists() and path.samefile(file) for _, file in files):
+            say(f"rlm: cannot write {path}: it is one of the logs")
+            return exits.FAILED
         try:
             writer(runs, path)
         except OSError as error:

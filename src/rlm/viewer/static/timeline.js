@@ -34,19 +34,20 @@ class Timeline {
     const now = model.live ? model.end : 0;
     this.place(model.root, 0, now);
     this.inFlight = flight(model, now);
-    this.most = this.inFlight.reduce((most, [, number]) => Math.max(most, number), 0);
-    this.cut = this.lanes.length > 2000;
-    this.lanes.length = Math.min(this.lanes.length, 2000);
+    this.most = this.inFlight.numbers.reduce((most, number) => Math.max(most, number), 0);
+    this.cut = this.lanes.length > LANES;
+    this.lanes.length = Math.min(this.lanes.length, LANES);
     this.note.textContent = this.most ? `At most ${dom.plural(this.most, "model call")} at once` : "No model calls yet";
-    if (this.cut) this.note.textContent += "; the first 2,000 lanes are shown";
+    if (this.cut) this.note.textContent += `; the first ${dom.count(LANES)} lanes are shown`;
     this.draw();
   }
 
   place(run, level, now) {
-    if (this.lanes.length > 2000) return;
+    if (this.lanes.length > LANES) return;
     const main = { level, run, bars: [] };
     this.lanes.push(main);
     const lanes = [];
+    const room = new Room();
     const children = [];
     if (run.line && run.turns.length && run.turns[0].start - run.start > 0.005) main.bars.push({ kind: "start", node: run, start: run.start, end: run.turns[0].start });
     for (const turn of run.turns) {
@@ -58,14 +59,13 @@ class Timeline {
       }
       for (const call of turn.calls) {
         const end = call.end ?? Math.max(now, call.start);
-        const bar = { kind: call.error !== null ? "error" : call.kind, node: call, start: call.start, end };
-        const free = lanes.find((lane) => lane.free <= call.start + 1e-6);
-        const lane = free || { level: level + 1, run: null, bars: [], free: 0 };
-        if (!free) lanes.push(lane);
-        lane.free = end;
-        lane.bars.push(bar);
-        const sent = sentAt(call);
-        if (sent - call.start > 0.005) lane.bars.push({ kind: "queued", node: call, start: call.start, end: Math.min(sent, end) });
+        const place = room.take(call.start + 1e-6, end);
+        if (place <= LANES) {
+          const { bars } = (lanes[place] ||= { level: level + 1, run: null, bars: [] });
+          bars.push({ kind: call.error !== null ? "error" : call.kind, node: call, start: call.start, end });
+          const sent = sentAt(call);
+          if (sent - call.start > 0.005) bars.push({ kind: "queued", node: call, start: call.start, end: Math.min(sent, end) });
+        }
         if (call.child && call.child.start !== null) children.push(call.child);
       }
     }
@@ -111,7 +111,11 @@ class Timeline {
     const paint = this.canvas.getContext("2d");
     paint.scale(ratio, ratio);
     const style = getComputedStyle(this.element);
-    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    const colours = new Map(); // a style is slow to ask, and there are as many bars as calls
+    const colour = (name) => {
+      if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`).trim());
+      return colours.get(name);
+    };
     const [begin, end] = this.span;
     const scale = (width - 2 * EDGE) / (end - begin);
     const x = (time) => EDGE + (time - begin) * scale;
@@ -148,10 +152,11 @@ class Timeline {
     paint.fillStyle = colour("flight");
     const bottom = TOP - 8;
     const step = (bottom - 18) / this.most;
-    let [from, number] = [x(this.inFlight[0][0]), 0];
+    const { times, numbers } = this.inFlight;
+    let [from, number] = [x(times[0]), 0];
     let peak = 0;
-    for (const [time, next] of this.inFlight) {
-      const to = x(time);
+    for (let at = 0; at < times.length; at++) {
+      const to = x(times[at]);
       peak = Math.max(peak, number);
       if (to - from >= 1 || to > width) {
         if (peak && to > 0 && from < width) paint.fillRect(from, bottom - peak * step, to - from, peak * step);
@@ -159,7 +164,7 @@ class Timeline {
         peak = 0;
         if (to > width) break;
       }
-      number = next;
+      number = numbers[at];
     }
   }
 
@@ -243,6 +248,7 @@ class Timeline {
   }
 }
 
+const LANES = 2000;
 const TOP = 64;
 const LANE = 22;
 const EDGE = 8;
@@ -271,19 +277,70 @@ function sentAt(call) {
   return call.start + Math.min(call.waited, call.seconds ?? 0);
 }
 
-// [time, model calls in flight from then on], of turns and of code; a call that is an RLM counts as those it makes.
+// Which lane is free at a time, the first of them, when there may be as many as calls: a tree, in which each node is
+// when the first of the lanes below it is free. The lanes are its last half.
+class Room {
+  constructor() {
+    this.free = [Infinity, Infinity];
+    this.lanes = 0;
+  }
+
+  // The number of the first lane that is free at `start`, or of another, taken until `end`.
+  take(start, end) {
+    let size = this.free.length / 2;
+    let at = 1;
+    if (this.free[1] <= start) {
+      while (at < size) at = this.free[2 * at] <= start ? 2 * at : 2 * at + 1;
+    } else {
+      if (this.lanes === size) size = this.grow();
+      at = size + this.lanes++;
+    }
+    const lane = at - size;
+    this.free[at] = end;
+    while (at > 1) {
+      at >>= 1;
+      this.free[at] = Math.min(this.free[2 * at], this.free[2 * at + 1]);
+    }
+    return lane;
+  }
+
+  grow() {
+    const size = this.free.length;
+    const free = new Array(2 * size).fill(Infinity);
+    for (let lane = 0; lane < this.lanes; lane++) free[size + lane] = this.free[size / 2 + lane];
+    for (let at = size - 1; at; at--) free[at] = Math.min(free[2 * at], free[2 * at + 1]);
+    this.free = free;
+    return size;
+  }
+}
+
+// How many model calls are in flight from each time on, of turns and of code; a call that is an RLM counts as those it
+// makes.
 function flight(model, now) {
-  const edges = [];
+  const [begun, ended] = [[], []];
   for (const run of model.runs.values())
     for (const turn of run.turns) {
-      for (const said of [turn.summary, turn.reply]) if (said) edges.push([said.end - said.seconds, 1], [said.end, -1]);
+      for (const said of [turn.summary, turn.reply])
+        if (said) {
+          begun.push(said.end - said.seconds);
+          ended.push(said.end);
+        }
       for (const call of turn.calls)
-        if (!call.child) edges.push([sentAt(call), 1], [call.end ?? Math.max(now, call.start), -1]);
+        if (!call.child) {
+          begun.push(sentAt(call));
+          ended.push(call.end ?? Math.max(now, call.start));
+        }
     }
-  edges.sort((one, other) => one[0] - other[0] || one[1] - other[1]);
-  let number = 0;
-  for (const edge of edges) edge[1] = number += edge[1];
-  return edges;
+  const [starts, ends] = [Float64Array.from(begun).sort(), Float64Array.from(ended).sort()];
+  const times = new Float64Array(2 * starts.length);
+  const numbers = new Int32Array(2 * starts.length);
+  let [start, end] = [0, 0];
+  for (let at = 0; at < times.length; at++) {
+    const begins = end === ends.length || (start < starts.length && starts[start] < ends[end]);
+    times[at] = begins ? starts[start++] : ends[end++];
+    numbers[at] = start - end;
+  }
+  return { times, numbers };
 }
 
 function hatch(paint, background, left, top, width, height) {
