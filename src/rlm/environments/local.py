@@ -23,7 +23,7 @@ from rlm.calling import is_async
 from rlm.environments import _router
 from rlm.environments._cells import cell_error, cell_of, query_of, stopped
 from rlm.environments._clock import CellClock, wait_in_time
-from rlm.environments._raising import raise_in, take_interrupts
+from rlm.environments._raising import Spared, raise_in, take_interrupts
 from rlm.errors import SandboxError
 from rlm.protocols import Host, Session
 from rlm.repl import calls
@@ -76,6 +76,7 @@ class _Port:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.clock = CellClock(None)
         self.context = contextvars.copy_context()
+        self.interrupts = Spared()
         self.thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[list[Any]]] = set()
         self._main_waits = False
