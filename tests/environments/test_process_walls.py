@@ -346,11 +346,16 @@ def test_a_process_that_is_started_the_portable_way_leaves_nothing() -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def parents() -> list[int]:
-    return [pid for pid in children(os.getpid()) if b"_jail" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    own = set(children(os.getpid()))
+    return [pid for pid in with_mark("_jail") if pid in own]
 
 
 def test_the_warm_parent_has_one_thread_and_nothing_of_the_hosts() -> None:
