@@ -30,20 +30,10 @@ from rlm.environments._plain import plain_process
 from rlm.errors import ConfigurationError, SandboxError
 from rlm.protocols import ByteStream
 from rlm.testing.conformance import Promise, ScriptedHost, Traits, check, promises
-from session_bench import comes_true, run, value
+from session_bench import comes_true, run, value, with_mark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: no isolation elsewhere")
 JAIL = Path(rlm.environments.__file__).parent / "_jail"
-
-
-def with_mark(mark: str) -> list[int]:
-    """The processes of this machine that have it in their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
 
 
 def program(code: str) -> list[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm.calling import is_async
-from rlm.environments import _router
+from rlm.environments import _children, _router
 from rlm.environments._cells import cell_error, cell_of, query_of, stopped
 from rlm.environments._clock import CellClock, wait_in_time
 from rlm.environments._raising import Spared, raise_in, take_interrupts
@@ -184,6 +184,7 @@ class _Worker:
         self.thread = threading.Thread(target=self._work, name=f"rlm-local-{next(_numbers)}", daemon=True)
         self.port.thread = self.thread
         self._interrupted = False
+        self._earlier: frozenset[int] = frozenset()  # processes that earlier cells have started
         _router.acquire()
         self.thread.start()
 
@@ -227,8 +228,16 @@ class _Worker:
             except RuntimeError:  # the loop is closed: the run was abandoned, and this thread with it
                 return
 
-        self._jobs.put((lambda: self.kernel.run(code), done))
+        self._jobs.put((lambda: self._run(code), done))
         return future
+
+    def _run(self, code: str) -> Any:
+        self._earlier = _children.of_thread(self.thread.native_id)
+        return self.kernel.run(code)
+
+    def end_children(self) -> None:  # one of which the cell may wait for in C, where no exception reaches it
+        if self.kernel.running:
+            _children.end(_children.of_thread(self.thread.native_id) - self._earlier)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell, by the way that reaches what it does at the moment."""
@@ -332,6 +341,7 @@ class LocalSession:
         while not work.done() and loop.time() < deadline:
             self._worker.interrupt()
             await asyncio.wait([work], timeout=pause)
+            self._worker.end_children()
             pause = NAG_EVERY
         return work.result() if work.done() else None
 
