@@ -151,6 +151,17 @@ def test_of_the_path_only_what_holds_packages_is_readable(tmp_path: Path) -> Non
     assert readable(["/usr/x"], [str(tmp_path), packages]) == sorted([packages, "/usr/x"])
 
 
+def test_a_cell_is_not_told_the_name_of_the_machine() -> None:
+    async def scenario() -> None:
+        here = process.create()
+        if "names" not in (await here.protections()).layers:
+            pytest.skip("needs a namespace for names: none can be had here")
+        async with here.open() as session:
+            assert await value(session, "__import__('os').uname().nodename") == "cell"
+
+    run(scenario)
+
+
 # What a user allows -------------------------------------------------------------------------------------------------
 
 
