@@ -92,15 +92,29 @@ class Portal:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop,), name="rlm-portal", daemon=True)
-                self._thread.start()
-                self._loop = loop
+                made: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+                thread = threading.Thread(target=_serve, args=(made,), name="rlm-portal", daemon=True)
+                try:
+                    thread.start()
+                    self._loop, self._thread = made.result(), thread
+                except KeyboardInterrupt:
+                    if not made.cancel():
+                        self._loop, self._thread = made.result(), thread
+                    raise
             return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(made: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+    """The loop is made here, where no Ctrl-C is raised: half a loop cannot be closed."""
+    if not made.set_running_or_notify_cancel():
+        return
+    try:
+        loop = asyncio.new_event_loop()
+    except Exception as exc:
+        made.set_exception(exc)
+        return
     asyncio.set_event_loop(loop)
+    made.set_result(loop)
     while True:
         try:
             loop.run_forever()  # until it is told to stop

@@ -115,6 +115,13 @@ for way in (in_a_file, in_a_segment, shared, of_a_device):
         for _ in range(8):
             way()
         breach("512 MB " + way.__name__)
+kept.extend(socket.socketpair())
+kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGE)
+kept[-1].setblocking(False)
+with tried("in_a_socket"):
+    for _ in range(32):
+        kept[-1].sendall(b"x" * (1 << 16))
+    breach("2 MB in_a_socket")
 os._exit(0)
 """, memory="256m"),
     _kernel("type into a terminal of the host's", """

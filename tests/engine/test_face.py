@@ -291,6 +291,33 @@ def test_ctrl_c_as_a_run_ends_is_not_forgotten(ending: str, seen: str) -> None:
     assert (done.stdout, done.stderr) == (seen, "")
 
 
+INTERRUPTED_BEFORE_IT_BEGINS = """
+import asyncio, gc, signal
+from rlm import RLM
+class Loop(asyncio.SelectorEventLoop):
+    def _make_self_pipe(self):
+        signal.raise_signal(signal.SIGINT)
+        super()._make_self_pipe()
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+async def model(messages):
+    return "```repl\\nFINAL(42)\\n```"
+asyncio.set_event_loop_policy(Policy())
+for _ in range(2):
+    try:
+        print(RLM(backend=model).completion("c", "q").response)
+    except KeyboardInterrupt:
+        print("interrupted")
+    gc.collect()
+"""
+
+
+def test_ctrl_c_while_the_loop_is_made_leaves_nothing_and_the_next_call_works() -> None:
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", INTERRUPTED_BEFORE_IT_BEGINS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted\n42\n", "")
+
+
 def test_a_repr_says_what_it_is_and_no_key() -> None:
     text = repr(
         RLM(backend="openai", backend_kwargs={"model_name": "gpt-5-mini", "api_key": "sk-secret"}, max_budget=2)

@@ -30,20 +30,10 @@ from rlm.environments._plain import plain_process
 from rlm.errors import ConfigurationError, SandboxError
 from rlm.protocols import ByteStream
 from rlm.testing.conformance import Promise, ScriptedHost, Traits, check, promises
-from session_bench import comes_true, run, value
+from session_bench import comes_true, run, value, with_mark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: no isolation elsewhere")
 JAIL = Path(rlm.environments.__file__).parent / "_jail"
-
-
-def with_mark(mark: str) -> list[int]:
-    """The processes of this machine that have it in their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
 
 
 def program(code: str) -> list[str]:
@@ -159,6 +149,17 @@ def test_the_filter_is_a_program_the_kernel_takes(machine: str, allowed: bool) -
 def test_of_the_path_only_what_holds_packages_is_readable(tmp_path: Path) -> None:
     packages = str(tmp_path / "lib" / "site-packages")
     assert readable(["/usr/x"], [str(tmp_path), packages]) == sorted([packages, "/usr/x"])
+
+
+def test_a_cell_is_not_told_the_name_of_the_machine() -> None:
+    async def scenario() -> None:
+        here = process.create()
+        if "names" not in (await here.protections()).layers:
+            pytest.skip("needs a namespace for names: none can be had here")
+        async with here.open() as session:
+            assert await value(session, "__import__('os').uname().nodename") == "cell"
+
+    run(scenario)
 
 
 # What a user allows -------------------------------------------------------------------------------------------------
@@ -346,11 +347,16 @@ def test_a_process_that_is_started_the_portable_way_leaves_nothing() -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def parents() -> list[int]:
-    return [pid for pid in children(os.getpid()) if b"_jail" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    own = set(children(os.getpid()))
+    return [pid for pid in with_mark("_jail") if pid in own]
 
 
 def test_the_warm_parent_has_one_thread_and_nothing_of_the_hosts() -> None:

@@ -23,6 +23,37 @@ from rlm.testing.streams import HostileEnvironment
 from rlm.types import Query
 from session_bench import alive, comes_true, run, value
 
+# Interrupts ---------------------------------------------------------------------------------------------------------
+
+INTERRUPTED_LOOP = """
+import asyncio, signal, warnings
+class Loop(asyncio.SelectorEventLoop):
+    def _make_self_pipe(self):
+        signal.raise_signal(signal.SIGINT)
+        super()._make_self_pipe()
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+async def main():
+    pass
+warnings.simplefilter("always")
+asyncio.set_event_loop_policy(Policy())
+asyncio.run(main())
+"""
+
+
+def test_an_interrupt_while_a_loop_is_made_leaves_nothing() -> None:
+    async def scenario() -> None:
+        async with process.create().open() as session:
+            cell = await session.execute(INTERRUPTED_LOOP, ScriptedHost())
+            assert cell.error is not None
+            assert cell.error.type == "KeyboardInterrupt"
+            code = "asyncio.set_event_loop_policy(None)\nimport gc\ngc.collect()\nasyncio.run(main())"
+            after = await session.execute(code.replace("del cell\n", ""), ScriptedHost())
+            assert (cell.output, after.output, after.error) == ("", "", None)
+
+    run(scenario)
+
+
 # Calls --------------------------------------------------------------------------------------------------------------
 
 

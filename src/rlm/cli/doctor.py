@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from rlm import registry
 from rlm.cli import exits
@@ -27,6 +28,7 @@ REMARKS = {
     "local": "no sandbox: same process, same keys; C code that holds the interpreter lock stalls it",
 }
 DEADLINE = 60.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,30 @@ def hanging(label: str, text: str) -> str:
     return textwrap.fill(text, width, initial_indent=label, subsequent_indent=" " * len(label))
 
 
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """`asyncio.run`, in which Ctrl-C waits while the loop is made: half a loop cannot be closed, and says so."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    runner = asyncio.Runner()
+    try:
+        try:
+            runner.get_loop()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt
+        return runner.run(main())
+    except asyncio.CancelledError:  # Ctrl-C before `Runner` counts them
+        raise KeyboardInterrupt from None
+    finally:
+        runner.close()
+
+
 def backend(name: str) -> Finding:
     """A backend works when its next step would be a request to its provider."""
     try:
         with refuse_live_requests(), without_proxies():
-            asyncio.run(first_call(name))
+            run(lambda: first_call(name))
     except LiveRequestRefused:
         return Finding(name=name, works=True, text="key and SDK are here")
     except LMError as error:
@@ -117,7 +138,7 @@ def environment(name: str, named: bool) -> Finding:
         )
     started = time.perf_counter()
     try:
-        seconds, walls = asyncio.run(asyncio.wait_for(first_cell(name), DEADLINE))
+        seconds, walls = run(lambda: asyncio.wait_for(first_cell(name), DEADLINE))
     except TimeoutError:
         return Finding(name=name, works=False, text=f"did not answer within {DEADLINE:.0f} s")
     except (RLMError, OSError) as error:

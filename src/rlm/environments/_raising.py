@@ -7,8 +7,22 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-_starting: Final[set[int]] = set()
+_spared: Final[set[int]] = set()
 _waiting: Final[dict[int, type[BaseException]]] = {}
+
+
+class Spared:
+    """In this context, what is raised in the thread from outside waits until its end."""
+
+    def __enter__(self) -> None:
+        _spared.add(threading.get_ident())
+
+    def __exit__(self, *_exc: object) -> None:
+        ident = threading.get_ident()
+        _spared.discard(ident)
+        exception = _waiting.pop(ident, None)
+        if exception is not None:
+            raise exception
 
 
 def start_spared(start: Callable[[], None]) -> None:
@@ -17,20 +31,13 @@ def start_spared(start: Callable[[], None]) -> None:
     CPython lets a new thread go by its starter's number until it runs: the exception could end it before it has begun,
     and its starter would wait for that for ever.
     """
-    ident = threading.get_ident()
-    _starting.add(ident)
-    try:
+    with Spared():
         start()
-    finally:
-        _starting.discard(ident)
-    exception = _waiting.pop(ident, None)
-    if exception is not None:
-        raise exception
 
 
 def raise_in(ident: int, exception: type[BaseException]) -> None:
     """Raise an exception in a thread, at its next step in Python code."""
-    if ident in _starting:
+    if ident in _spared:
         _waiting[ident] = exception
         return
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exception))

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm.calling import awaited, awaiting, is_async
-from rlm.environments import _router
+from rlm.environments import _children, _router
 from rlm.environments._cells import cell_error, cell_of, query_of, stopped
 from rlm.environments._clock import CellClock, wait_in_time
-from rlm.environments._raising import raise_in, take_interrupts
+from rlm.environments._raising import Spared, raise_in, take_interrupts
 from rlm.errors import SandboxError
 from rlm.protocols import Host, Session
 from rlm.repl import calls
@@ -77,6 +77,7 @@ class _Port:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.clock = CellClock(None)
         self.context = contextvars.copy_context()
+        self.interrupts = Spared()
         self.thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[list[Any]]] = set()
         self._main_waits = False
@@ -186,6 +187,7 @@ class _Worker:
         self.thread = threading.Thread(target=self._work, name=f"rlm-local-{next(_numbers)}", daemon=True)
         self.port.thread = self.thread
         self._interrupted = False
+        self._earlier: frozenset[int] = frozenset()  # processes that earlier cells have started
         _router.acquire()
         self.thread.start()
 
@@ -229,8 +231,16 @@ class _Worker:
             except RuntimeError:  # the loop is closed: the run was abandoned, and this thread with it
                 return
 
-        self._jobs.put((lambda: self.kernel.run(code), done))
+        self._jobs.put((lambda: self._run(code), done))
         return future
+
+    def _run(self, code: str) -> Any:
+        self._earlier = _children.of_thread(self.thread.native_id)
+        return self.kernel.run(code)
+
+    def end_children(self) -> None:  # one of which the cell may wait for in C, where no exception reaches it
+        if self.kernel.running:
+            _children.end(_children.of_thread(self.thread.native_id) - self._earlier)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell, by the way that reaches what it does at the moment."""
@@ -334,6 +344,7 @@ class LocalSession:
         while not work.done() and loop.time() < deadline:
             self._worker.interrupt()
             await asyncio.wait([work], timeout=pause)
+            self._worker.end_children()
             pause = NAG_EVERY
         return work.result() if work.done() else None
 

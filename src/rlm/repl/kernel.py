@@ -7,6 +7,7 @@ import __future__
 import ast
 import builtins
 import collections
+import contextlib
 import functools
 import operator
 import sys
@@ -75,7 +76,7 @@ class Kernel:
         self.before_collect: Callable[[], None] | None = None
         self.number = 0
         self._port = port
-        self.loops = Loops()
+        self.loops = Loops(getattr(port, "interrupts", contextlib.nullcontext()))
         self._flags = 0
         self._contexts = 0
         self._notices: list[str] = []

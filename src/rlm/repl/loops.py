@@ -15,10 +15,12 @@ _plain_run: Any = None
 
 
 class Loops:
-    """One session's loops; `tasks` are the main tasks running now, the innermost last."""
+    """One session's loops; `tasks` are the main tasks running now, the innermost last. `whole` is a context in which
+    an interrupt waits: half a loop cannot be closed, and says so whenever it is collected."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Any) -> None:
         self.tasks: list[Any] = []
+        self.whole = whole
         self._loop: Any = None
 
     def ready(self) -> None:
@@ -27,7 +29,8 @@ class Loops:
         import asyncio
 
         if self._loop is None or self._loop.is_closed():
-            self._loop = _new_loop()
+            with self.whole:
+                self._loop = _new_loop()
         asyncio.set_event_loop(self._loop)
         _owners[threading.get_ident()] = self
         if asyncio.run is not _run:
@@ -39,16 +42,21 @@ class Loops:
         return self.complete(self._loop, coroutine)
 
     def complete(self, loop: Any, coroutine: Any) -> Any:
-        task = loop.create_task(coroutine)
-        self.tasks.append(task)
+        task: Any = None
         try:
+            with self.whole:
+                task = loop.create_task(coroutine)
+                self.tasks.append(task)
             return loop.run_until_complete(task)
-        except BaseException:
-            if not task.done():  # an interrupt came through the loop: the task must not go on in the next cell
+        except BaseException:  # it may be an interrupt, which came through the loop or before the first step
+            if task is None:
+                coroutine.close()
+            elif not task.done():  # it must not go on in the next cell
                 _cancel(loop, [task])
             raise
         finally:
-            self.tasks.remove(task)
+            if task is not None:
+                self.tasks.remove(task)
 
     def wake(self) -> None:
         """Let the loops that wait notice what was done to their thread; from any thread."""
@@ -69,7 +77,7 @@ class Loops:
         if self._loop is not None and not self._loop.is_closed():
             import asyncio
 
-            _end(self._loop)
+            _end(self._loop, self.whole)
             asyncio.set_event_loop(None)
 
 
@@ -90,12 +98,19 @@ def _run(main: Any, **options: Any) -> Any:
 def _run_on_new_loop(owner: Loops, main: Any) -> Any:
     import asyncio
 
-    loop = _new_loop()
-    asyncio.set_event_loop(loop)
+    loop: Any = None
+    begun = False
     try:
+        with owner.whole:
+            loop = _new_loop()
+        asyncio.set_event_loop(loop)
+        begun = True
         return owner.complete(loop, main)
     finally:
-        _end(loop)
+        if loop is not None:
+            _end(loop, owner.whole)
+        if not begun:
+            main.close()
         asyncio.set_event_loop(owner._loop)
 
 
@@ -128,7 +143,7 @@ def _new_loop() -> Any:
     return loop
 
 
-def _end(loop: Any) -> None:
+def _end(loop: Any, whole: Any) -> None:
     import asyncio
 
     try:
@@ -137,7 +152,8 @@ def _end(loop: Any) -> None:
         if sys.version_info >= (3, 9):
             loop.run_until_complete(loop.shutdown_default_executor())
     finally:
-        loop.close()
+        with whole:
+            loop.close()
 
 
 def _cancel(loop: Any, tasks: Any) -> None:

@@ -16,7 +16,12 @@ from . import system
 LOAD, EQUAL, GREATER_OR_EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER, ARCHITECTURE = 0, 4
-FIRST_ARGUMENT, SECOND_ARGUMENT, FOURTH_ARGUMENT = 16, 24, 40  # low halves: both machines are little-endian
+FIRST_ARGUMENT, SECOND_ARGUMENT, THIRD_ARGUMENT, FOURTH_ARGUMENT = (
+    16,
+    24,
+    32,
+    40,
+)  # low halves: both machines are little-endian
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000
 NEWEST = 467  # numbers from here on are unknown to this table
@@ -24,6 +29,7 @@ CLONE3 = 435
 CLONE_THREAD = 0x00010000
 NAMESPACES = 0x7E020000  # every kind
 AF_UNIX = 1
+SOL_SOCKET, SO_SNDBUF = 1, 7
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB = 0x01, 0x20, 0x40000
 
@@ -35,6 +41,7 @@ COMMON = {
     "socket": (41, 198),
     "ioctl": (16, 29),
     "mmap": (9, 222),
+    "setsockopt": (54, 208),
 }
 OF_A_PROCESS = {
     # 0 as the number of a process is the caller's own
@@ -189,6 +196,7 @@ def assemble(machine: str, allowed: Allowed) -> bytes:
         lines += _on(number["socket"], rules)
     if not allowed.uncounted:
         lines += _on(number["mmap"], _mmap())
+        lines += _on(number["setsockopt"], _setsockopt())
     if not allowed.others:
         for both, own in OF_A_PROCESS.values():
             lines += _on(both[column], _only(own))
@@ -209,6 +217,19 @@ def _mmap() -> list[bytes]:
         _line(ANY_BIT, MAP_ANONYMOUS, 0, 2),
         _line(ANY_BIT, MAP_SHARED, 0, 1),
         _refuse(errno.ENOMEM),
+        _line(RETURN, ALLOW),
+    ]
+
+
+def _setsockopt() -> list[bytes]:
+    """What is on its way in a socket counts for no process. How much that may be stays as it is, and asking for more is
+    answered as if it did not."""
+    return [
+        _line(LOAD, SECOND_ARGUMENT),
+        _line(EQUAL, SOL_SOCKET, 0, 3),
+        _line(LOAD, THIRD_ARGUMENT),
+        _line(EQUAL, SO_SNDBUF, 0, 1),
+        _refuse(0),
         _line(RETURN, ALLOW),
     ]
 

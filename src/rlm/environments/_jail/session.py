@@ -56,6 +56,8 @@ def _start(plan: dict[str, Any], layers: set[str], wire: int, control: int, aliv
     for name, flag in NAMESPACES.items():
         if name in layers:
             _layer(name, system.call, "unshare", flag)
+    if "names" in layers:  # a new namespace has the machine's
+        _layer("names", system.call, "sethostname", b"cell", 4)
     if "pid" not in layers:
         system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # an init that has no handler yet would never see them
