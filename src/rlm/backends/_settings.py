@@ -77,9 +77,9 @@ def price(value: object) -> Price | None:
     if unknown or not {"input", "output"} <= given.keys():
         raise ConfigurationError(f"price is {{'input': …, 'output': …}}, also cached and cache_write; not {given!r}")
     for name, amount in given.items():
-        optional = amount is None and name not in ("input", "output")
-        number = isinstance(amount, int | float) and not isinstance(amount, bool)
-        if not optional and not (number and 0 <= amount < math.inf):
+        if amount is None and name not in ("input", "output"):
+            continue
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < math.inf:
             raise ConfigurationError(f"price[{name!r}] is dollars per million tokens, not {amount!r}")
     return Price(**given)
 

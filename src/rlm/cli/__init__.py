@@ -24,8 +24,9 @@ def _before_the_end() -> None:
     """While the interpreter ends, Ctrl-C would be a traceback and no end; and what stderr holds and cannot be written
     would be an exit code of its own."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if (stderr := sys.stderr) is None:
+        return
     try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
+        stderr.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stderr.fileno())
