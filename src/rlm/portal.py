@@ -35,8 +35,8 @@ class Portal:
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `function()` to its end and return its value. Ctrl-C cancels it and waits for it to end; a second one
-        does not wait.
+        """Run `function()` to its end and return its value. Ctrl-C, or what another signal handler raises, cancels it
+        and waits for it to end; a second one does not wait.
 
         Raises:
             Interrupted: Ctrl-C, whatever came of the call: it may have come as that ended.
@@ -62,13 +62,17 @@ class Portal:
         try:
             loop.call_soon_threadsafe(start)
             return outcome.result()
-        except KeyboardInterrupt:
+        except BaseException as exc:
+            if outcome.done() and not isinstance(exc, KeyboardInterrupt):
+                raise
             try:
                 loop.call_soon_threadsafe(cancel)
                 concurrent.futures.wait([outcome])
-            except KeyboardInterrupt:
+            except BaseException:
                 for tell in self.on_abandon:
                     tell()
+                raise
+            if not isinstance(exc, KeyboardInterrupt):
                 raise
             raise Interrupted(outcome) from None
 

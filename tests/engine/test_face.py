@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -331,6 +333,30 @@ def test_every_error_has_one_base() -> None:
     assert issubclass(CancellationError, RLMError)
     assert issubclass(LMError, RLMError)
     assert Message("user", "x").content == "x"
+
+
+def test_what_a_signal_handler_raises_ends_the_run_and_comes_out() -> None:
+    ended = False
+
+    async def backend(messages: object) -> str:
+        nonlocal ended
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)  # to the main thread, which waits
+            await asyncio.Event().wait()
+        finally:
+            ended = True
+        return ""
+
+    def handler(number: int, frame: object) -> None:
+        raise TimeoutError("took too long")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(TimeoutError, match="took too long"):
+            RLM(backend=backend).completion("?")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended
 
 
 AT_EVERY_LINE = """

@@ -45,7 +45,7 @@ def words(parts: Iterable[tuple[str, object]]) -> list[str]:
 
 
 def test_a_fan_out_is_counted_call_by_call() -> None:
-    events, _ = events_of(ScriptedClient(fan_out(), price=PRICE), max_subcalls=1500, max_budget=1.0)
+    events, _ = events_of(ScriptedClient(fan_out(), price=PRICE), max_subcalls=1500, max_budget=3.0)
     run, _ = fold(until(events, CallFinished, 400))
     shown = picture(run)
     assert words(shown.calls) == ["360 done", "600 in flight", "40 failed"]
@@ -136,14 +136,14 @@ def test_of_many_agents_some_have_a_line_and_all_are_counted() -> None:
 
 def test_a_limit_is_told_as_what_is_left_of_it() -> None:
     events, _ = events_of(
-        ScriptedClient(fan_out(30), price=PRICE), max_budget=1.0, max_tokens=9000, max_timeout=60, max_subcalls=36
+        ScriptedClient(fan_out(30), price=PRICE), max_budget=1.0, max_tokens=90_000, max_timeout=60, max_subcalls=36
     )
     run, _ = fold(until(events, CellStarted, 2))
     left = dict(picture(run).left)
     used = run.spent
     assert left == {
         f"${1 - used.dollars:.4f}": False,
-        f"{9000 - used.tokens:,} tokens": False,
+        f"{90_000 - used.tokens:,} tokens": False,
         "59 s": False,
         "6 sub-calls": True,
         "28 turns": False,
