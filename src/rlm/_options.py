@@ -6,6 +6,7 @@ import functools
 import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import NoneType
 from typing import Any
 
 from rlm import registry
@@ -21,6 +22,21 @@ from rlm.protocols import Client, Environment
 
 DEFAULT_BACKEND = "openai"
 PREVIEW = 100
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "custom_system_prompt user_prologue": ((str, NoneType), "text"),
+    "backend_kwargs environment_kwargs custom_tools custom_sub_tools sampling_args sub_sampling_args": (
+        (Mapping, NoneType),
+        "a dict with names as keys",
+    ),
+    "other_backends other_backend_kwargs": ((list, tuple, NoneType), "a list"),
+    "observers tools": ((list, tuple), "a list"),
+    "sub_model": ((str, list, tuple, NoneType), '"provider/name", or a list of them'),
+    "model": ((str, NoneType), '"provider/name"'),
+    "depth": ((int,), "a whole number"),
+    "compaction_threshold_pct": ((int, float), "a share of the window, above 0 to 1"),
+    "limits": ((Limits, NoneType), "a Limits(…)"),
+}
+"""What may be given, by the names of the arguments."""
 OWN = ("model_name", "price", "context_window", "sampling_args", "azure_deployment")
 """What of `backend_kwargs` is about one model; the rest is how its provider is reached."""
 
@@ -105,6 +121,15 @@ def _given(client: Any) -> Client:
     return _Borrowed(client)
 
 
+def check_kinds(given: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for an argument of `RLM` of another kind than it takes: found later, it would be a
+    failure of the run, or be taken for something else."""
+    for names, (kind, words) in KINDS.items():
+        for name in names.split():
+            if not isinstance(given[name], kind):
+                raise ConfigurationError(f"{name} is {words}, not {type(given[name]).__name__}")
+
+
 def split_model(model: str) -> tuple[str, str]:
     """`provider/name`; a name alone is the default provider's."""
     if not str(model).strip("/"):
@@ -171,8 +196,6 @@ def check_tools(setting: str, tools: Mapping[str, Any] | None) -> dict[str, tupl
 def check_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
     """Functions of one event each, which are not coroutine functions: nobody would await them."""
     given: Any = observers  # what was given may be anything
-    if callable(given):
-        raise ConfigurationError("observers is a list of functions, not a function")
     for observer in given:
         if not callable(observer) or is_async(observer):
             raise ConfigurationError(f"an observer is a plain function of an event, not {observer!r}")

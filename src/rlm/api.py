@@ -15,6 +15,7 @@ from rlm import engine
 from rlm._options import (
     Callbacks,
     changed,
+    check_kinds,
     check_observers,
     check_tools,
     environment_of,
@@ -141,6 +142,7 @@ class RLM(Closing):
         cache: str | os.PathLike[str] | None = None,
         tools: Sequence[MCP] = (),
     ) -> None:
+        check_kinds(locals())  # which are the arguments yet
         if not 0 < compaction_threshold_pct <= 1:
             raise ConfigurationError(
                 f"compaction_threshold_pct is a share of the window, above 0 to 1, not {compaction_threshold_pct!r}"

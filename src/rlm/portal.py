@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+LOOK_UP = 1.0
+"""Seconds of one wait: a signal that comes just before it begins would else be heard of when the call has ended."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,6 +63,8 @@ class Portal:
 
         try:
             loop.call_soon_threadsafe(start)
+            while not concurrent.futures.wait([outcome], LOOK_UP).done:
+                pass
             return outcome.result()
         except BaseException as exc:
             if outcome.done() and not isinstance(exc, KeyboardInterrupt):

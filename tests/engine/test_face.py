@@ -123,7 +123,17 @@ def test_the_functions_take_a_model_by_provider_and_name() -> None:
         ({"other_backends": ["openai"], "other_backend_kwargs": [{}, {}]}, "other_backend"),
         ({"compaction_threshold_pct": 85}, "compaction_threshold_pct"),
         ({"depth": -1}, "depth"),
-        ({"observers": print}, "observers"),
+        ({"observers": print}, "observers is a list"),
+        ({"observers": None}, "observers is a list"),
+        ({"custom_system_prompt": 17}, "custom_system_prompt is text"),
+        ({"user_prologue": ["hello"]}, "user_prologue is text"),
+        ({"sampling_args": "hot"}, "sampling_args is a dict"),
+        ({"custom_tools": [len]}, "custom_tools is a dict"),
+        ({"other_backends": "openai"}, "other_backends is a list"),
+        ({"sub_model": 5}, "sub_model"),
+        ({"model": 5}, "model"),
+        ({"depth": None}, "depth"),
+        ({"limits": {"max_budget": 1}}, r"a Limits\(…\), not dict"),
         ({"observers": ["print"]}, "observer"),
         ({"observers": [asyncio.sleep]}, "plain function"),
     ],
@@ -370,7 +380,7 @@ def interrupted_at(number):
 
     def trace(frame, event, argument):
         nonlocal lines, fired
-        if frame.f_code.co_name == "result":
+        if frame.f_code.co_name == "wait":
             waits.set()
         if event == "line" and frame.f_code.co_name in ("call", "call_soon_threadsafe"):
             lines += 1
