@@ -3,74 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlm import Price
 from rlm.trajectory import TrajectoryWriter, read
 from rlm.viewer import Log, Server, export
-from viewer.logs import ANSWER, MadeUpRun, large, log_lines, real_run, write
+from viewer.logs import ANSWER, MadeUpRun, large, log_lines, write
 
 pytestmark = pytest.mark.needs("browser")
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-DEADLINE = 40_000.0
 HOSTILE = (
     '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script></script><script>window.hacked=3</script>'
     "<!--\u2028\u2029\x1b[2J\x1b]0;title\x07\x00\u202egnp.exe\ud800 {{7*7}} ${window.hacked=4} javascript:alert(1)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """`visit(url)` opens it in a profile of its own; an error on the page, or a request elsewhere, fails the test."""
-    troubles: list[str] = []
-    contexts: list[Any] = []
-
-    def go(url: str, **options: Any) -> Any:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(DEADLINE)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
-        page.on("request", lambda request: request.url.startswith(url.split("#")[0]) or troubles.append(request.url))
-        page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
-        page.goto(url)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-@pytest.fixture
-def run_file(tmp_path: Path) -> Path:
-    path, _ = real_run(tmp_path, price=Price(input=1.0, output=2.0))
-    return path
 
 
 def exported(log: Path) -> str:
