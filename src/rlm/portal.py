@@ -63,15 +63,14 @@ class Portal:
 
         try:
             loop.call_soon_threadsafe(start)
-            while not concurrent.futures.wait([outcome], LOOK_UP).done:
-                pass
+            _wait(outcome)
             return outcome.result()
         except BaseException as exc:
             if outcome.done() and not isinstance(exc, KeyboardInterrupt):
                 raise
             try:
                 loop.call_soon_threadsafe(cancel)
-                concurrent.futures.wait([outcome])
+                _wait(outcome)
             except BaseException:
                 for tell in self.on_abandon:
                     tell()
@@ -105,11 +104,16 @@ class Portal:
                 try:
                     thread.start()
                     self._loop, self._thread = made.result(), thread
-                except KeyboardInterrupt:
+                except BaseException:
                     if not made.cancel():
                         self._loop, self._thread = made.result(), thread
                     raise
             return self._loop
+
+
+def _wait(outcome: concurrent.futures.Future[Any]) -> None:
+    while not concurrent.futures.wait([outcome], LOOK_UP).done:
+        pass
 
 
 def _serve(made: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:

@@ -277,8 +277,8 @@ class Tree:
 
     async def _send_booked(self, request: Request, booking: Booking) -> Reply:
         model, used, said = request.model, CUT_OFF, 0
-        request.sent()
         try:
+            request.sent()
             asking = model.client.complete(
                 request.messages, model=model.name, on_text=request.on_text, **request.sampling
             )

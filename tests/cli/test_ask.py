@@ -87,6 +87,7 @@ def test_parameters_are_kept_for_a_resume(rlm: Command, lm_server: Servers, tmp_
         ("max_budget=2", "max_budget has an option of its own: --max-budget"),
         ("max_depth=-1", "max_depth must be a whole number of at least 0"),
         ("backend_kwargs.api_key=sk-1", "set the provider's environment variable"),
+        ('backend_kwargs.default_headers={"Authorization": "sk-1"}', "set the provider's environment variable"),
         ('other_backend_kwargs=[{"api_key": "sk-1"}]', "set the provider's environment variable"),
     ],
 )

@@ -173,9 +173,7 @@ class ProviderClient:
     ) -> Reply:
         if self._closed:
             raise RuntimeError("this client is closed")
-        if self._connection is None:
-            # Importing an SDK takes most of a second, which the event loop has better uses for.
-            await asyncio.to_thread(preload, self._sdk)
+        await self._ready()
         connection, name = self._connected(), model or self.model
         given = merged(self._settings.sampling_args, sampling)
         counter = _Counter()
@@ -200,6 +198,16 @@ class ProviderClient:
             finish=answer.finish,
             reasoning=answer.reasoning,
         )
+
+    async def _ready(self) -> None:
+        """Importing an SDK takes most of a second, which the event loop has better uses for."""
+        if self._connection is not None:
+            return
+        try:
+            await asyncio.to_thread(preload, self._sdk)
+        except asyncio.CancelledError as error:
+            error.attempts = 0  # type: ignore[attr-defined]
+            raise
 
     def _connected(self) -> Connection:
         if self._connection is None:

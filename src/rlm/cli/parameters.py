@@ -17,6 +17,8 @@ FOR_PROGRAMS: Final = {
 }
 """What is no text and no number, or has no meaning for one question."""
 
+KEYS: Final = {"api_key", "x_api_key", "authorization"}
+
 
 def parameters(given: Iterable[str], named: Collection[str]) -> dict[str, Any]:
     """What `NAME=VALUE` and `NAME.KEY=VALUE` set, VALUE being JSON, or text where it is none. `named` are the
@@ -36,6 +38,8 @@ def parameters(given: Iterable[str], named: Collection[str]) -> dict[str, Any]:
             raise _bad(f"{name} has an option of its own: --{name.replace('_', '-')}")
         if name not in settable:
             raise _bad(f"there is no parameter {name!r}; there are {', '.join(settable)}")
+        if not key and name in values:
+            raise _bad(f"{name} is given twice")
         if not key:
             values[name] = _value(value)
         elif isinstance(inside := values.setdefault(name, {}), dict):
@@ -57,7 +61,9 @@ def _value(text: str) -> Any:
 def _has_key(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_key, value))
-    return isinstance(value, dict) and "api_key" in value
+    if not isinstance(value, dict):
+        return False
+    return any(name.lower().replace("-", "_") in KEYS for name in value) or any(map(_has_key, value.values()))
 
 
 def _bad(text: str) -> click.BadParameter:

@@ -20,6 +20,6 @@ def end(processes: frozenset[int]) -> None:
     """Kill them, and what they have started: a shell's commands would go on without it."""
     for process in processes:
         below = of_thread(process, process)  # of its first thread, which most have only
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is another user's (sudo)
             os.kill(process, signal.SIGKILL)
         end(below)
