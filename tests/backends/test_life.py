@@ -52,6 +52,22 @@ def test_attempts_of_calls_that_run_at_once_are_not_mixed(name: str) -> None:
 
 
 @every_protocol
+def test_a_call_cancelled_while_its_sdk_is_loaded_sent_nothing_and_says_so(name: str) -> None:
+    with LMServer("never asked") as server:
+
+        async def work(made: Client) -> int:
+            task = asyncio.create_task(made.complete(ASK))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await task
+            return int(raised.value.attempts)  # type: ignore[attr-defined]
+
+        assert using(client(name, server), work) == 0
+        assert not server.requests
+
+
+@every_protocol
 @pytest.mark.parametrize("streamed", [False, True])
 def test_cancelling_a_call_ends_its_request(name: str, streamed: bool) -> None:
     with LMServer(Scripted(hang=True)) as server:
