@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from rlm.errors import LMError
+from rlm.errors import LMError, LMErrorKind
 from rlm.limits import FIRST_REPLY_TOKENS, Booking, Claim, Ledger
 from rlm.policy.showing import MOST
-from rlm.types import Message, Reply, Usage
+from rlm.types import Finish, Message, Reply, Usage
 
 if TYPE_CHECKING:
     from rlm.tree import Model
@@ -79,3 +79,21 @@ def used_by_failure(exc: LMError) -> Usage:
     if used.unsettled or (exc.kind in USE_UNKNOWN and used.attempts):
         return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
     return used
+
+
+def sound_reply(reply: Reply, model: str) -> Reply:
+    """A reply of that model that is what its types say, whoever wrote the client: a journal refuses another later."""
+    finish: Finish = reply.finish if reply.finish in get_args(Finish) else "other"
+    told: object = reply.model
+    return replace(reply, usage=reply.usage.sound(), finish=finish, model=told if isinstance(told, str) else model)
+
+
+def make_sound(exc: LMError) -> None:
+    """The same for a failure; in place, since it is the one that its caller waits for."""
+    hint: object = exc.hint
+    status: object = exc.status
+    exc.kind = exc.kind if exc.kind in get_args(LMErrorKind) else "server"
+    exc.message, exc.hint = str(exc.message), str(hint or "")
+    exc.model = None if exc.model is None else str(exc.model)
+    exc.status = int(status) if isinstance(status, int) and abs(status) < 1_000 else None
+    exc.usage = used_by_failure(exc)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, Request, size_of, used_by_cut_off, used_by_failure
+from rlm.charging import CUT_OFF, Request, make_sound, size_of, sound_reply, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
@@ -282,12 +282,11 @@ class Tree:
             asking = model.client.complete(
                 request.messages, model=model.name, on_text=request.on_text, **request.sampling
             )
-            reply = await awaited(asking)
-            used = reply.usage.sound()
-            reply = replace(reply, usage=used)
-            said = size_of(reply)
+            reply = sound_reply(await awaited(asking), model.name)
+            used, said = reply.usage, size_of(reply)
         except LMError as exc:
-            used = used_by_failure(exc)
+            make_sound(exc)
+            used = exc.usage
             raise
         except SetupError:  # nothing was sent
             used = Usage()
