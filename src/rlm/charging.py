@@ -74,8 +74,11 @@ def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
 
 
 def used_by_failure(exc: LMError) -> Usage:
-    """A call that may have been carried out, though no reply came, used an unknown amount."""
-    used = exc.usage.sound() if exc.usage != Usage() else exc.usage
+    """A call that may have been carried out, though no reply came, used an unknown amount. Of another, tokens that are
+    not told are none: what a reply must tell, a refusal need not."""
+    used = exc.usage
+    if used != Usage():
+        used = replace(used, calls=used.calls or 1).sound()
     if used.unsettled or (exc.kind in USE_UNKNOWN and used.attempts):
         return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
     return used

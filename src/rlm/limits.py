@@ -105,7 +105,7 @@ class _Estimate:
     dollars: float = 0.0
 
     def learn(self, chars: int, usage: Usage) -> None:
-        if usage.unmetered or not usage.calls:
+        if usage.unmetered or not (usage.total_tokens or usage.dollars):  # as of a call that was turned away
             return
         if chars >= 200 and usage.input_tokens:
             seen = usage.input_tokens / chars
@@ -228,19 +228,19 @@ class Ledger:
                 self._free(booking)
             raise
 
-    def settle(self, booking: Booking, usage: Usage, said: int = 0) -> None:
-        """The call is over, used this, and gave so many characters. What it does not tell is charged as booked, or by
-        what it gave where that is more."""
+    def settle(self, booking: Booking, usage: Usage, said: int | None = 0) -> None:
+        """The call is over, used this, and gave so many characters; `None`: no reply came. What it does not tell is
+        charged as booked, or by what it gave where that is more."""
         self.charge(booking, usage, said)
         self._free(booking)
 
-    def charge(self, booking: Booking, usage: Usage, said: int = 0) -> None:
+    def charge(self, booking: Booking, usage: Usage, said: int | None = 0) -> None:
         """The same for a call that was never booked, because it was made in an earlier life of this run."""
         estimate, price = self._estimate(booking.model, booking.claim), booking.price
         estimate.learn(booking.chars, usage)
         used = usage.input_tokens, usage.output_tokens
         if usage.unmetered:
-            seen = int(said * estimate.tokens_per_char)
+            seen = int((said or 0) * estimate.tokens_per_char)
             used = booking.tokens - booking.reply, max(booking.reply, seen)
             estimate.reply_tokens = max(estimate.reply_tokens, seen)
         self.tokens += sum(used)
@@ -250,7 +250,7 @@ class Ledger:
             self.dollars += (used[0] * price.input + used[1] * price.output) / 1e6
         else:
             self.dollars += booking.dollars
-            if not usage.unsettled:
+            if said is not None:
                 self._untold.add(booking.model)
         if self._ahead:
             self._notice("max_tokens", self.tokens)

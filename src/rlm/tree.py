@@ -241,7 +241,8 @@ class Tree:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
         used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(request.booking(self.ledger), used, 0 if isinstance(known, LMError) else size_of(known))
+        said = None if isinstance(known, LMError) else size_of(known)
+        self.ledger.charge(request.booking(self.ledger), used, said)
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -276,7 +277,8 @@ class Tree:
             return await self._send_booked(request, booking)
 
     async def _send_booked(self, request: Request, booking: Booking) -> Reply:
-        model, used, said = request.model, CUT_OFF, 0
+        model, used = request.model, CUT_OFF
+        said: int | None = None
         request.sent()
         try:
             asking = model.client.complete(
