@@ -26,6 +26,7 @@ from rlm.types import Message, ModelInfo, Price, Usage
 
 FIRST_REPLY_TOKENS = 500
 FIRST_TOKENS_PER_CHAR = 0.3
+LEAST_CHARS = 200  # of a request that shows how many tokens a character has, and not what a message has on top
 MESSAGE_TOKENS = 8
 NOTICES = (0.5, 0.8)
 """Shares of a limit at which the model is told, and who watches."""
@@ -97,19 +98,15 @@ def _check(name: str, value: object, kind: type, least: int, *, optional: bool =
 
 @dataclass(slots=True)
 class _Estimate:
-    """High running estimates for one model, from the replies seen; those of the root's turns apart from all others,
-    which are many, and often short."""
+    """High running estimates of one model's replies; those of the root's turns apart from all others, which are many,
+    and often short."""
 
-    tokens_per_char: float = FIRST_TOKENS_PER_CHAR
     reply_tokens: float = FIRST_REPLY_TOKENS
     dollars: float = 0.0
 
-    def learn(self, chars: int, usage: Usage) -> None:
+    def learn(self, usage: Usage) -> None:
         if usage.unmetered or not (usage.total_tokens or usage.dollars):  # as of a call that was turned away
             return
-        if chars >= 200 and usage.input_tokens:
-            seen = usage.input_tokens / chars
-            self.tokens_per_char = max(seen, 0.9 * self.tokens_per_char + 0.1 * seen)
         seen_reply = usage.output_tokens
         self.reply_tokens = max(seen_reply, 0.9 * self.reply_tokens + 0.1 * seen_reply)
         if usage.cost is not None:
@@ -152,6 +149,7 @@ class Ledger:
         self._booked_tokens = 0
         self._booked_dollars = 0.0
         self._estimates: dict[tuple[str, bool], _Estimate] = {}
+        self._ratios: dict[str, float] = {}
         self._waiting: deque[Booking] = deque()
         self._untold: set[str] = set()
         """Models whose provider has told no cost of a reply."""
@@ -165,8 +163,9 @@ class Ledger:
         return time.monotonic() - self.started
 
     def tokens_per_char(self, model: str) -> float:
-        """The highest ratio that the model's replies have shown, or a careful guess."""
-        return max(self._estimate(model, claim).tokens_per_char for claim in KEPT)
+        """A high running estimate from the model's replies, at first a careful guess; whoever asks, the tokenizer is
+        the same."""
+        return self._ratios.get(model, FIRST_TOKENS_PER_CHAR)
 
     def estimate(
         self,
@@ -182,7 +181,7 @@ class Ledger:
         reserve it may use."""
         estimate = self._estimate(model, claim)
         chars = sum(len(m.content) for m in messages) + more
-        tokens_in = int(chars * estimate.tokens_per_char) + MESSAGE_TOKENS * len(messages)
+        tokens_in = int(chars * self.tokens_per_char(model)) + MESSAGE_TOKENS * len(messages)
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
             # A conversation may be written to the provider's cache, which some charge more for.
@@ -237,10 +236,11 @@ class Ledger:
     def charge(self, booking: Booking, usage: Usage, said: int | None = 0) -> None:
         """The same for a call that was never booked, because it was made in an earlier life of this run."""
         estimate, price = self._estimate(booking.model, booking.claim), booking.price
-        estimate.learn(booking.chars, usage)
+        estimate.learn(usage)
+        self._learn_ratio(booking, usage)
         used = usage.input_tokens, usage.output_tokens
         if usage.unmetered:
-            seen = int((said or 0) * estimate.tokens_per_char)
+            seen = int((said or 0) * self.tokens_per_char(booking.model))
             used = booking.tokens - booking.reply, max(booking.reply, seen)
             estimate.reply_tokens = max(estimate.reply_tokens, seen)
         self.tokens += sum(used)
@@ -264,8 +264,7 @@ class Ledger:
 
     def reply_chars(self, model: str, claim: Claim) -> int:
         """Characters of a reply as long as the model's replies may be."""
-        estimate = self._estimate(model, claim)
-        return int(estimate.reply_tokens / estimate.tokens_per_char)
+        return int(self._estimate(model, claim).reply_tokens / self.tokens_per_char(model))
 
     def hold_back(self, booking: Booking) -> None:
         """Keep room for a root's call of that size, twice: for one more turn and for one last answer."""
@@ -298,6 +297,11 @@ class Ledger:
 
     def _estimate(self, model: str, claim: Claim) -> _Estimate:
         return self._estimates.setdefault((model, claim != "subcall"), _Estimate())
+
+    def _learn_ratio(self, booking: Booking, usage: Usage) -> None:
+        if usage.input_tokens and not usage.unmetered and booking.chars >= LEAST_CHARS:
+            seen = usage.input_tokens / booking.chars
+            self._ratios[booking.model] = max(seen, 0.9 * self.tokens_per_char(booking.model) + 0.1 * seen)
 
     def _limit(self, name: str) -> float:
         """The limit of that name; 0 where there is none."""
