@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rlm.errors import LMError, LMErrorKind
 from rlm.limits import FIRST_REPLY_TOKENS, Booking, Claim, Ledger
-from rlm.policy.showing import MOST
 from rlm.types import Finish, Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -34,13 +33,8 @@ class Request:
     sent: Callable[[], None]
 
     def booking(self, ledger: Ledger) -> Booking:
-        """What it needs; a turn, what the last answer would need after it too."""
-        booking = estimate(ledger, self.model, self.messages, self.sampling, self.claim)
-        if self.claim == "turn":
-            more = MOST + ledger.reply_chars(self.model.name, self.claim)
-            after = estimate(ledger, self.model, self.messages, self.sampling, self.claim, more=more)
-            booking.after = after.tokens, after.dollars
-        return booking
+        """What it needs."""
+        return estimate(ledger, self.model, self.messages, self.sampling, self.claim)
 
 
 def estimate(

@@ -125,8 +125,6 @@ class Booking:
     reply: int = 0
     """Tokens of them that are for the reply."""
     price: Price | None = None
-    after: tuple[int, float] = (0, 0.0)
-    """Tokens and dollars of the call that must be possible after this one, where that is known to be larger."""
     future: asyncio.Future[None] | None = field(default=None, repr=False)
 
 
@@ -320,29 +318,27 @@ class Ledger:
         if self._approached is not None:
             self._approached(name, used, False)
 
-    def _kept(self, claim: Claim, after: tuple[int, float] = (0, 0.0)) -> tuple[int, float]:
-        """Tokens and dollars that a call must leave. The first turn leaves none: without it there is no answer."""
+    def _kept(self, claim: Claim) -> tuple[int, float]:
+        """Tokens and dollars that a call must leave."""
         calls = KEPT[claim]
         tokens, dollars = calls * self._reserve_tokens, calls * self._reserve_dollars
-        if self._reserve_tokens:
-            tokens, dollars = max(tokens, after[0]), max(dollars, after[1])
         most = calls * MOST_KEPT
         return min(tokens, int(most * self._limit("max_tokens"))), min(dollars, most * self._limit("max_budget"))
 
     def _fits(self, booking: Booking) -> bool:
-        dollars = self.dollars + self._booked_dollars + booking.dollars + self._kept(booking.claim, booking.after)[1]
+        dollars = self.dollars + self._booked_dollars + booking.dollars + self._kept(booking.claim)[1]
         return not self._short_of_tokens(booking) and (
             self.limits.max_budget is None or dollars <= self.limits.max_budget
         )
 
     def _short_of_tokens(self, booking: Booking) -> bool:
-        tokens = self.tokens + self._booked_tokens + booking.tokens + self._kept(booking.claim, booking.after)[0]
+        tokens = self.tokens + self._booked_tokens + booking.tokens + self._kept(booking.claim)[0]
         return self.limits.max_tokens is not None and tokens > self.limits.max_tokens
 
     def _hopeless(self, booking: Booking) -> LimitError | None:
         """The error for a booking that would not fit even if everything in flight turned out to cost nothing."""
         limits = self.limits
-        kept_tokens, kept_dollars = self._kept(booking.claim, booking.after)
+        kept_tokens, kept_dollars = self._kept(booking.claim)
         if limits.max_tokens is not None and self.tokens + booking.tokens + kept_tokens > limits.max_tokens:
             room = max(0, limits.max_tokens - self.tokens - kept_tokens)
             kept = f" beside {kept_tokens:,} for the turns that end the run" if kept_tokens else ""
