@@ -17,7 +17,7 @@ LONGEST_MESSAGE: Final = 20_000
 """Characters of a message that are kept to be read; of a longer one its ends. What is compared is the digest."""
 OUTCOMES: Final = ("reply", "failure", "refused", "unsent", "tool", "child")
 LAST: Final = " last"
-"""What the cell of the call for a last answer ends with, at a limit."""
+"""What the cell of a call for a last answer has in it, at a limit; of one with less of the turns a number follows."""
 
 Ending = Literal["answered", "forced", "failed"]
 
@@ -110,7 +110,7 @@ class Recording:
             key = Key(record["run"], record["cell"], of, record["digest"], record["nth"])
             if "." not in key.cell:
                 self._requests.setdefault((key.run, key.digest), at)
-                if kind == "reply" and not key.cell.endswith(LAST):
+                if kind == "reply" and LAST not in key.cell:
                     self._turned[key.run] = at
             known_child = self.entries[key].child if kind == "unsent" and key in self.entries else None
             entry = Entry(key, kind, at, record.get("number"), record.get("child", known_child))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from rlm.errors import LMError
+from rlm.errors import LMError, LMErrorKind
 from rlm.limits import FIRST_REPLY_TOKENS, Booking, Claim, Ledger
-from rlm.policy.showing import MOST
-from rlm.types import Message, Reply, Usage
+from rlm.types import Finish, Message, Reply, Usage
 
 if TYPE_CHECKING:
     from rlm.tree import Model
@@ -34,13 +33,8 @@ class Request:
     sent: Callable[[], None]
 
     def booking(self, ledger: Ledger) -> Booking:
-        """What it needs; a turn, what the last answer would need after it too."""
-        booking = estimate(ledger, self.model, self.messages, self.sampling, self.claim)
-        if self.claim == "turn":
-            more = MOST + ledger.reply_chars(self.model.name, self.claim)
-            after = estimate(ledger, self.model, self.messages, self.sampling, self.claim, more=more)
-            booking.after = after.tokens, after.dollars
-        return booking
+        """What it needs."""
+        return estimate(ledger, self.model, self.messages, self.sampling, self.claim)
 
 
 def estimate(
@@ -74,8 +68,29 @@ def used_by_cut_off(exc: asyncio.CancelledError) -> Usage:
 
 
 def used_by_failure(exc: LMError) -> Usage:
-    """A call that may have been carried out, though no reply came, used an unknown amount."""
-    used = exc.usage.sound() if exc.usage != Usage() else exc.usage
+    """A call that may have been carried out, though no reply came, used an unknown amount. Of another, tokens that are
+    not told are none: what a reply must tell, a refusal need not."""
+    used = exc.usage
+    if used != Usage():
+        used = replace(used, calls=used.calls or 1).sound()
     if used.unsettled or (exc.kind in USE_UNKNOWN and used.attempts):
         return replace(used, calls=1, unmetered=1, unpriced=1, unsettled=1)
     return used
+
+
+def sound_reply(reply: Reply, model: str) -> Reply:
+    """A reply of that model that is what its types say, whoever wrote the client: a journal refuses another later."""
+    finish: Finish = reply.finish if reply.finish in get_args(Finish) else "other"
+    told: object = reply.model
+    return replace(reply, usage=reply.usage.sound(), finish=finish, model=told if isinstance(told, str) else model)
+
+
+def make_sound(exc: LMError) -> None:
+    """The same for a failure; in place, since it is the one that its caller waits for."""
+    hint: object = exc.hint
+    status: object = exc.status
+    exc.kind = exc.kind if exc.kind in get_args(LMErrorKind) else "server"
+    exc.message, exc.hint = str(exc.message), str(hint or "")
+    exc.model = None if exc.model is None else str(exc.model)
+    exc.status = int(status) if isinstance(status, int) and abs(status) < 1_000 else None
+    exc.usage = used_by_failure(exc)

@@ -214,8 +214,7 @@ class Agent:
             self._emit(events.ReplyReceived, turn=self.turn, reply=reply, **watch.times())
             if reply.text.strip() or attempt == EMPTY_REPLIES:
                 break
-        if self.scope.root:
-            self._hold_back(reply)
+        self._hold_back(self._history.messages, len(reply.text))
         return reply
 
     async def _call(
@@ -223,6 +222,8 @@ class Agent:
     ) -> Reply:
         """Ask this agent's own model."""
         scope = self.scope
+        if claim == "turn" and self.turn:  # the first one leaves no room: without it there is no answer
+            self._hold_back(messages, scope.tree.ledger.reply_chars(scope.model.name, claim))
         return await scope.tree.call(
             scope.model,
             messages,
@@ -234,11 +235,13 @@ class Agent:
             sent=watch.sent,
         )
 
-    def _hold_back(self, reply: Reply) -> None:
-        """Keep room for one more turn and one last call, each of which sends the history with this turn in it."""
+    def _hold_back(self, messages: Sequence[Message], reply: int) -> None:
+        """Keep room for one more turn and one last call, each of which sends these messages, a reply of so many
+        characters, and what is shown after it."""
         scope, ledger = self.scope, self.scope.tree.ledger
-        said = [*self._history.messages, Message("assistant", reply.text)]
-        ledger.hold_back(estimate(ledger, scope.model, said, scope.sampling, "turn", showing.MOST))
+        if scope.root:
+            more = reply + showing.MOST
+            ledger.hold_back(estimate(ledger, scope.model, messages, scope.sampling, "turn", more))
 
     def _on_text(self) -> Any:
         if not self.scope.settings.stream:

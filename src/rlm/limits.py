@@ -26,6 +26,7 @@ from rlm.types import Message, ModelInfo, Price, Usage
 
 FIRST_REPLY_TOKENS = 500
 FIRST_TOKENS_PER_CHAR = 0.3
+LEAST_CHARS = 200  # of a request that shows how many tokens a character has, and not what a message has on top
 MESSAGE_TOKENS = 8
 NOTICES = (0.5, 0.8)
 """Shares of a limit at which the model is told, and who watches."""
@@ -97,19 +98,15 @@ def _check(name: str, value: object, kind: type, least: int, *, optional: bool =
 
 @dataclass(slots=True)
 class _Estimate:
-    """High running estimates for one model, from the replies seen; those of the root's turns apart from all others,
-    which are many, and often short."""
+    """High running estimates of one model's replies; those of the root's turns apart from all others, which are many,
+    and often short."""
 
-    tokens_per_char: float = FIRST_TOKENS_PER_CHAR
     reply_tokens: float = FIRST_REPLY_TOKENS
     dollars: float = 0.0
 
-    def learn(self, chars: int, usage: Usage) -> None:
-        if usage.unmetered or not usage.calls:
+    def learn(self, usage: Usage) -> None:
+        if usage.unmetered or not (usage.total_tokens or usage.dollars):  # as of a call that was turned away
             return
-        if chars >= 200 and usage.input_tokens:
-            seen = usage.input_tokens / chars
-            self.tokens_per_char = max(seen, 0.9 * self.tokens_per_char + 0.1 * seen)
         seen_reply = usage.output_tokens
         self.reply_tokens = max(seen_reply, 0.9 * self.reply_tokens + 0.1 * seen_reply)
         if usage.cost is not None:
@@ -128,8 +125,6 @@ class Booking:
     reply: int = 0
     """Tokens of them that are for the reply."""
     price: Price | None = None
-    after: tuple[int, float] = (0, 0.0)
-    """Tokens and dollars of the call that must be possible after this one, where that is known to be larger."""
     future: asyncio.Future[None] | None = field(default=None, repr=False)
 
 
@@ -152,6 +147,7 @@ class Ledger:
         self._booked_tokens = 0
         self._booked_dollars = 0.0
         self._estimates: dict[tuple[str, bool], _Estimate] = {}
+        self._ratios: dict[str, float] = {}
         self._waiting: deque[Booking] = deque()
         self._untold: set[str] = set()
         """Models whose provider has told no cost of a reply."""
@@ -165,8 +161,9 @@ class Ledger:
         return time.monotonic() - self.started
 
     def tokens_per_char(self, model: str) -> float:
-        """The highest ratio that the model's replies have shown, or a careful guess."""
-        return max(self._estimate(model, claim).tokens_per_char for claim in KEPT)
+        """A high running estimate from the model's replies, at first a careful guess; whoever asks, the tokenizer is
+        the same."""
+        return self._ratios.get(model, FIRST_TOKENS_PER_CHAR)
 
     def estimate(
         self,
@@ -182,7 +179,7 @@ class Ledger:
         reserve it may use."""
         estimate = self._estimate(model, claim)
         chars = sum(len(m.content) for m in messages) + more
-        tokens_in = int(chars * estimate.tokens_per_char) + MESSAGE_TOKENS * len(messages)
+        tokens_in = int(chars * self.tokens_per_char(model)) + MESSAGE_TOKENS * len(messages)
         tokens_out = reply_limit if reply_limit is not None else int(estimate.reply_tokens)
         if info.price is not None:
             # A conversation may be written to the provider's cache, which some charge more for.
@@ -228,19 +225,20 @@ class Ledger:
                 self._free(booking)
             raise
 
-    def settle(self, booking: Booking, usage: Usage, said: int = 0) -> None:
-        """The call is over, used this, and gave so many characters. What it does not tell is charged as booked, or by
-        what it gave where that is more."""
+    def settle(self, booking: Booking, usage: Usage, said: int | None = 0) -> None:
+        """The call is over, used this, and gave so many characters; `None`: no reply came. What it does not tell is
+        charged as booked, or by what it gave where that is more."""
         self.charge(booking, usage, said)
         self._free(booking)
 
-    def charge(self, booking: Booking, usage: Usage, said: int = 0) -> None:
+    def charge(self, booking: Booking, usage: Usage, said: int | None = 0) -> None:
         """The same for a call that was never booked, because it was made in an earlier life of this run."""
         estimate, price = self._estimate(booking.model, booking.claim), booking.price
-        estimate.learn(booking.chars, usage)
+        estimate.learn(usage)
+        self._learn_ratio(booking, usage)
         used = usage.input_tokens, usage.output_tokens
         if usage.unmetered:
-            seen = int(said * estimate.tokens_per_char)
+            seen = int((said or 0) * self.tokens_per_char(booking.model))
             used = booking.tokens - booking.reply, max(booking.reply, seen)
             estimate.reply_tokens = max(estimate.reply_tokens, seen)
         self.tokens += sum(used)
@@ -250,7 +248,7 @@ class Ledger:
             self.dollars += (used[0] * price.input + used[1] * price.output) / 1e6
         else:
             self.dollars += booking.dollars
-            if not usage.unsettled:
+            if said is not None:
                 self._untold.add(booking.model)
         if self._ahead:
             self._notice("max_tokens", self.tokens)
@@ -264,8 +262,7 @@ class Ledger:
 
     def reply_chars(self, model: str, claim: Claim) -> int:
         """Characters of a reply as long as the model's replies may be."""
-        estimate = self._estimate(model, claim)
-        return int(estimate.reply_tokens / estimate.tokens_per_char)
+        return int(self._estimate(model, claim).reply_tokens / self.tokens_per_char(model))
 
     def hold_back(self, booking: Booking) -> None:
         """Keep room for a root's call of that size, twice: for one more turn and for one last answer."""
@@ -299,6 +296,11 @@ class Ledger:
     def _estimate(self, model: str, claim: Claim) -> _Estimate:
         return self._estimates.setdefault((model, claim != "subcall"), _Estimate())
 
+    def _learn_ratio(self, booking: Booking, usage: Usage) -> None:
+        if usage.input_tokens and not usage.unmetered and booking.chars >= LEAST_CHARS:
+            seen = usage.input_tokens / booking.chars
+            self._ratios[booking.model] = max(seen, 0.9 * self.tokens_per_char(booking.model) + 0.1 * seen)
+
     def _limit(self, name: str) -> float:
         """The limit of that name; 0 where there is none."""
         return getattr(self.limits, name) or 0
@@ -316,29 +318,27 @@ class Ledger:
         if self._approached is not None:
             self._approached(name, used, False)
 
-    def _kept(self, claim: Claim, after: tuple[int, float] = (0, 0.0)) -> tuple[int, float]:
-        """Tokens and dollars that a call must leave. The first turn leaves none: without it there is no answer."""
+    def _kept(self, claim: Claim) -> tuple[int, float]:
+        """Tokens and dollars that a call must leave."""
         calls = KEPT[claim]
         tokens, dollars = calls * self._reserve_tokens, calls * self._reserve_dollars
-        if self._reserve_tokens:
-            tokens, dollars = max(tokens, after[0]), max(dollars, after[1])
         most = calls * MOST_KEPT
         return min(tokens, int(most * self._limit("max_tokens"))), min(dollars, most * self._limit("max_budget"))
 
     def _fits(self, booking: Booking) -> bool:
-        dollars = self.dollars + self._booked_dollars + booking.dollars + self._kept(booking.claim, booking.after)[1]
+        dollars = self.dollars + self._booked_dollars + booking.dollars + self._kept(booking.claim)[1]
         return not self._short_of_tokens(booking) and (
             self.limits.max_budget is None or dollars <= self.limits.max_budget
         )
 
     def _short_of_tokens(self, booking: Booking) -> bool:
-        tokens = self.tokens + self._booked_tokens + booking.tokens + self._kept(booking.claim, booking.after)[0]
+        tokens = self.tokens + self._booked_tokens + booking.tokens + self._kept(booking.claim)[0]
         return self.limits.max_tokens is not None and tokens > self.limits.max_tokens
 
     def _hopeless(self, booking: Booking) -> LimitError | None:
         """The error for a booking that would not fit even if everything in flight turned out to cost nothing."""
         limits = self.limits
-        kept_tokens, kept_dollars = self._kept(booking.claim, booking.after)
+        kept_tokens, kept_dollars = self._kept(booking.claim)
         if limits.max_tokens is not None and self.tokens + booking.tokens + kept_tokens > limits.max_tokens:
             room = max(0, limits.max_tokens - self.tokens - kept_tokens)
             kept = f" beside {kept_tokens:,} for the turns that end the run" if kept_tokens else ""

@@ -191,7 +191,8 @@ class Journals:
             try:
                 yield journal
             except (Exception, asyncio.CancelledError) as exc:
-                if source is self._checkpoint:
+                # Where the journal itself failed, what was answered may not be kept.
+                if source is self._checkpoint and not isinstance(exc, JournalError):
                     exc.add_note(f"What was answered is kept in {source}: the same call goes on from there.")
                 raise
             finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm.cache import Cache
 from rlm.calling import awaited
-from rlm.charging import CUT_OFF, Request, size_of, used_by_cut_off, used_by_failure
+from rlm.charging import CUT_OFF, Request, make_sound, size_of, sound_reply, used_by_cut_off, used_by_failure
 from rlm.delivery import Delivery, failure_text, record
 from rlm.errors import ConfigurationError, LMError, SetupError
 from rlm.events import Event, LimitApproached, Observer, RunFinished, Warned
@@ -241,7 +241,8 @@ class Tree:
         """The outcome of a call that was made, and paid for, in an earlier life of this run."""
         used = used_by_failure(known) if isinstance(known, LMError) else known.usage
         used = replace(used, reused=used.calls)
-        self.ledger.charge(request.booking(self.ledger), used, 0 if isinstance(known, LMError) else size_of(known))
+        said = None if isinstance(known, LMError) else size_of(known)
+        self.ledger.charge(request.booking(self.ledger), used, said)
         request.charge(request.model.name, used)
         if isinstance(known, LMError):
             raise known
@@ -276,18 +277,18 @@ class Tree:
             return await self._send_booked(request, booking)
 
     async def _send_booked(self, request: Request, booking: Booking) -> Reply:
-        model, used, said = request.model, CUT_OFF, 0
+        model, used = request.model, CUT_OFF
+        said: int | None = None
         try:
             request.sent()
             asking = model.client.complete(
                 request.messages, model=model.name, on_text=request.on_text, **request.sampling
             )
-            reply = await awaited(asking)
-            used = reply.usage.sound()
-            reply = replace(reply, usage=used)
-            said = size_of(reply)
+            reply = sound_reply(await awaited(asking), model.name)
+            used, said = reply.usage, size_of(reply)
         except LMError as exc:
-            used = used_by_failure(exc)
+            make_sound(exc)
+            used = exc.usage
             raise
         except SetupError:  # nothing was sent
             used = Usage()

@@ -6,7 +6,6 @@ characters. "Unknown" is never spelled as zero: see `Usage.unmetered` and `Usage
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
@@ -109,13 +108,16 @@ class Usage:
         """This, where it is what one call can have used. A count that cannot be tells nothing: all are unknown then; an
         amount that cannot be is an unknown cost; and no count at all is not told either."""
         counts: list[Any] = [getattr(self, name) for name in _COUNTS if name != "dollars"]
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
+        if not all(type(count) is int and 0 <= count < _MOST for count in counts):
             attempts: Any = self.attempts
             return Usage(
-                calls=1, attempts=max(1, attempts) if isinstance(attempts, int) else 1, unmetered=1, unpriced=1
+                calls=1,
+                attempts=max(1, attempts) if type(attempts) is int and attempts < _MOST else 1,
+                unmetered=1,
+                unpriced=1,
             )
         dollars: Any = self.dollars
-        known = isinstance(dollars, int | float) and 0 <= dollars < math.inf
+        known = isinstance(dollars, int | float) and not isinstance(dollars, bool) and 0 <= dollars < _MOST
         used = self if known else replace(self, dollars=0.0, unpriced=self.calls or 1)
         if used.calls:
             return used
@@ -134,6 +136,7 @@ class Usage:
 
 
 _COUNTS = tuple(f.name for f in fields(Usage))
+_MOST = 2**63  # what a journal reads back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

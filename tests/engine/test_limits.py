@@ -23,7 +23,7 @@ from rlm import (
     Usage,
 )
 from rlm.limiter import Limiter
-from rlm.limits import Ledger
+from rlm.limits import KEPT, Claim, Ledger
 from rlm.testing import ScriptedClient
 
 
@@ -265,3 +265,16 @@ def test_a_cancelled_wait_for_a_place_is_no_place_lost() -> None:
 async def _hold(limiter: Limiter) -> None:
     async with limiter.slot():
         await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("claim", ["turn", "subcall"])
+def test_how_many_tokens_a_character_has_is_learned_from_turns_and_sub_calls_alike(claim: Claim) -> None:
+    ledger = Ledger(Limits())
+    sent = [Message("user", "x" * 10_000)]
+    for _ in range(40):
+        booking = ledger.estimate("m", ModelInfo(), sent, 500, claim=claim)
+        ledger.charge(booking, Usage(calls=1, input_tokens=2_000, output_tokens=10))
+    assert ledger.tokens_per_char("m") == pytest.approx(0.2, rel=0.02)
+    for other in KEPT:
+        assert ledger.estimate("m", ModelInfo(), sent, 500, claim=other).tokens < 2_700
+    assert ledger.tokens_per_char("another") > 0.25

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rlm import RLM, ConfigurationError, Message, Price, Reply, Usage
+from rlm import RLM, ConfigurationError, Limits, LMError, Message, ModelInfo, Price, Reply, Usage
+from rlm.limits import Ledger
 from rlm.testing import LMServer, Request, Scripted, ScriptedClient
 
 LONG = "w" * 20_000
@@ -72,3 +73,46 @@ def test_a_call_that_reached_nobody_used_nothing() -> None:
     used = result.usage_summary.models["gone"]
     assert (used.attempts, used.unsettled, used.unpriced) == (2, 0, 0)
     assert result.usage_summary.total_cost is not None
+
+
+TURNED_AWAY = """
+for number in range(5):
+    try:
+        llm_query('p')
+    except LMError as error:
+        said = error.kind
+FINAL(said)
+"""
+
+
+class Priced(ScriptedClient):
+    """One whose provider tells the cost of every reply, and of no failure."""
+
+    def info(self, model: str | None = None) -> ModelInfo:
+        return ModelInfo(reports_cost=True)
+
+
+@pytest.mark.parametrize("told", [Usage(attempts=3), Usage(attempts=3, unpriced=1)], ids=["attempts", "unpriced"])
+def test_a_call_that_was_turned_away_is_no_reply_whose_use_is_not_told(told: Usage) -> None:
+    def model(messages: Sequence[Message]) -> Reply | LMError:
+        if messages[0].role != "system":
+            return LMError("slow down", kind="rate_limit", usage=told)
+        usage = Usage(calls=1, attempts=1, input_tokens=500, output_tokens=50, dollars=0.01)
+        return Reply(text=f"```repl\n{TURNED_AWAY}\n```", model="m", usage=usage)
+
+    result = RLM(backend=Priced(model), max_budget=1, max_tokens=20_000).completion("c", "q")
+    assert result.value == "rate_limit"
+    used = result.usage_summary.total
+    assert (used.calls, used.attempts, used.unmetered, used.unpriced) == (6, 16, 0, 5 * told.unpriced)
+
+
+def test_calls_that_were_turned_away_say_nothing_of_how_long_replies_are() -> None:
+    ledger, info = Ledger(Limits(max_tokens=1_000_000)), ModelInfo()
+
+    def reply_tokens() -> int:
+        return ledger.estimate("m", info, [Message("user", "p")], None).reply
+
+    before = reply_tokens()
+    for _ in range(20):
+        ledger.charge(ledger.estimate("m", info, [Message("user", "p")], None), Usage(calls=1, attempts=3), None)
+    assert (reply_tokens(), ledger.tokens) == (before, 0)

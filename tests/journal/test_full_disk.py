@@ -86,4 +86,5 @@ def test_a_directory_that_is_deleted_meanwhile_ends_the_run_before_more_is_paid_
     with pytest.raises(JournalError, match=r"journal\.jsonl was deleted") as caught:
         RLM(backend=client, checkpoint=tmp_path / "run").completion("c", "q")
     assert caught.value.result is not None
+    assert getattr(caught.value, "__notes__", []) == []
     assert len(client.calls) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -111,3 +112,17 @@ def test_what_ended_a_run_is_followed_by_the_command_that_goes_on_with_it(
     assert told.splitlines()[-1].endswith(b"`rlm resume 'a run'` goes on from there")
     done = command_line.rlm("resume", "a run", server=lm_server(model), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, b"['reply to one', 'reply to two what?']\n")
+
+
+def test_of_a_checkpoint_that_was_deleted_meanwhile_nobody_is_told_that_it_can_be_gone_on_with(
+    lm_server: Start, tmp_path: Path
+) -> None:
+    def script(request: Request) -> str:
+        shutil.rmtree(tmp_path / "run")
+        return model(request)
+
+    arguments = ["ask", "what?", "-m", "openai/m", "-e", "local", "--checkpoint", "run"]
+    done = command_line.rlm(*arguments, server=lm_server(script), cwd=tmp_path)
+    assert done.returncode != 0
+    assert b"was deleted" in done.stderr
+    assert b"rlm resume" not in done.stderr

@@ -170,3 +170,18 @@ def test_what_was_paid_for_counts_against_the_limits_again(tmp_path: Path) -> No
     with pytest.raises(BudgetExceededError):
         RLM(backend=client, checkpoint=tmp_path, max_budget=budget).completion("c", "q")
     assert client.calls == []
+
+
+def test_calls_that_were_refused_are_made_when_only_a_shortened_last_answer_came_after(tmp_path: Path) -> None:
+    script = turns(f"# {'w ' * 8_000}\n{CAUGHT}\nprint('x' * 15_000)", "FINAL(got)")
+
+    def model(messages: Sequence[Message]) -> str:
+        return "forced" if "No more code" in messages[-1].content else str(script(messages))
+
+    first = ScriptedClient(model)
+    ended = RLM(backend=first, checkpoint=tmp_path, max_tokens=11_000, on_limit="return").completion("c", "q")
+    assert (ended.status, len(first.calls)) == ("forced", 2)
+    assert "left out here" in "".join(message.content for message in first.calls[-1].messages)
+    client = ScriptedClient(model)
+    result = RLM(backend=client, checkpoint=tmp_path).completion("c", "q")
+    assert (result.value, texts(client), result.divergences) == (ANSWERED, ["0", "1", "2", "3"], ())

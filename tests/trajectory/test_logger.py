@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm.delivery import failure_text
 from rlm.errors import ConfigurationError
 from rlm.events import Event, RunStarted, Warned
 from rlm.logger import RLMLogger, VerbosePrinter, printable
@@ -115,6 +116,25 @@ def test_runs_of_one_path_at_once_or_in_one_second_are_written_apart(tmp_path: P
     for event in events:
         logger(event)
     assert [read(path).events for path in tmp_path.iterdir()] == [kept(events)] * 4
+
+
+def test_of_two_runs_of_one_path_the_end_of_the_first_leaves_the_other_s_file_open(tmp_path: Path) -> None:
+    logger = RLMLogger(log_dir=tmp_path)
+    events = small_run()
+    first = begin(logger, "a1b2c3d4", "abc", ())
+    for event in events:
+        first(event)
+    second = begin(logger, "a1b2c3d4", "abc", ())
+    second(events[0])
+    first.close_run("a1b2c3d4")  # as its RLM does when its observers have ended
+    for event in events[1:]:
+        second(event)
+    assert [read(path).events for path in tmp_path.iterdir()] == [kept(events)] * 2
+
+
+def test_a_log_that_cannot_be_written_any_more_is_told_of_as_the_logger_s() -> None:
+    text = failure_text(begin(RLMLogger(), "a1b2c3d4", "abc", ()), OSError("no space left"))
+    assert text.startswith("the observer RLMLogger raised OSError: no space left")
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_at_construction(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from rlm import RLM, Completion, RLMLogger
 from rlm.cli import exits
 from rlm.cli.terminal import deliver, say, watched
-from rlm.errors import RLMError
+from rlm.errors import JournalError, RLMError
 from rlm.live import LiveView, summary
 
 
@@ -39,7 +39,7 @@ class Outcome:
     error: BaseException | None
     log: str | None
     checkpoint: str | None = None
-    """The directory of a run that can be gone on with: it began and did not end well."""
+    """The directory of a run that can be gone on with: it began and did not end well, though not for its journal."""
 
     @property
     def code(self) -> int:
@@ -74,7 +74,8 @@ def execute(run: Run, prepare: Callable[[], None] | None = None) -> Outcome:
         traceback.print_exception(error)
     if isinstance(error, RLMError) and completion is None:
         completion = error.result
-    kept = run.options.get("checkpoint") if isinstance(error, RLMError) and error.result is not None else None
+    resumable = isinstance(error, RLMError) and error.result is not None and not isinstance(error, JournalError)
+    kept = run.options.get("checkpoint") if resumable else None
     return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None, checkpoint=kept)
 
 

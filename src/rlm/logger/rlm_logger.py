@@ -45,7 +45,7 @@ class RLMLogger:
         self._full_prompts = full_prompts
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
-        """Of the runs that go on, by path."""
+        """Of the runs that go on and whose events are given to the logger itself, by path."""
         self._latest: Record | None = None
         if self.log_dir is not None:
             try:
@@ -134,6 +134,7 @@ class Record:
         self.events: list[Event] = []
         self.closed = False
         self._writer = writer
+        self.__qualname__ = RLMLogger.__qualname__  # what a failure is told of: who gave the logger knows no other name
 
     def open_run(self, run: str, context: object) -> None:
         """Make the context of the run, or of a child of it, known."""
@@ -158,9 +159,7 @@ class Record:
             self._writer.close()
 
 
-def begin(logger: RLMLogger, run: str, context: object, secrets: Collection[str]) -> RLMLogger | Record:
-    """`RLMLogger.open_run` of a root run; gives what its events are for. That is not the logger while another run goes
-    on under the same path, as when a recording is replayed twice at once."""
-    record = logger._new(run, context, secrets)
-    with logger._lock:
-        return logger if logger._records.setdefault(run, record) is record else record
+def begin(logger: RLMLogger, run: str, context: object, secrets: Collection[str]) -> Record:
+    """Begin a root run's record and give it, for the run's events. It is not found by the path: another run may go
+    on under the same, as when a recording is replayed twice at once."""
+    return logger._new(run, context, secrets)
