@@ -100,6 +100,10 @@ except SetupError as error:
         assert word in output
 
 
+def test_doctor_finds_its_backend_working(site: Path) -> None:
+    assert "ok  shouting" in python(site, "-m", "rlm", "doctor", "shouting")
+
+
 def test_its_environment_keeps_the_promises(site: Path) -> None:
     tests = PACKAGE / "test_rlm_offline.py"
     output = python(
