@@ -68,7 +68,8 @@ class ModelSpec:
                 raise ConfigurationError("backend_kwargs go with the name of a backend, not with a Client object")
             return functools.partial(_given, backend)
         if not isinstance(backend, str) and not callable(backend):
-            raise ConfigurationError(f"backend must be a name, a Client or a function of the messages, asynchronous or not; not {backend!r}")
+            kinds = "a name, a Client or any function of the messages, asynchronous or not"
+            raise ConfigurationError(f"backend must be {kinds}; it is {backend!r}")
         make = functools.partial(registry.backend(backend), **self.kwargs)
         try:
             make()
