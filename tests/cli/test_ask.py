@@ -114,6 +114,22 @@ def test_json_is_one_object_with_answer_status_and_usage(rlm: Command, lm_server
     assert read(data["trajectory"]).runs
 
 
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("{'names': ['a', None], 'share': 0.5, 'all': True}", {"names": ["a", None], "share": 0.5, "all": True}),
+        ("'text'", "text"),
+        ("{1: 'a number as a key'}", None),
+        ("('a', 'tuple')", None),
+        ("[float('nan')]", None),
+        ("b'bytes'", None),
+    ],
+)
+def test_json_has_the_value_where_json_can_carry_it(rlm: Command, lm_server: Servers, answer: str, value: Any) -> None:
+    data = json.loads(rlm("ask", "?", "--json", server=lm_server(code(f"FINAL({answer})"))).stdout)
+    assert data["value"] == value
+
+
 def test_a_forced_answer_has_an_exit_code_of_its_own(rlm: Command, lm_server: Servers) -> None:
     server = lm_server(lambda request: code("print('looking')") if turns(request) == 0 else "it may be 7")
     done = rlm("ask", "?", "--max-iterations", "1", server=server)

@@ -145,7 +145,7 @@ def limit(context: click.Context, option: click.Parameter, value: float | None) 
     'environment_kwargs.image=python:3.13, \'backend_kwargs.price={"input": 0.2, "output": 2}\'; repeatable.',
 )
 @log_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: response, status, usage, seconds, …")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: response, value, status, usage, …")
 @click.option("-q", "--quiet", is_flag=True, help="No live view and no notes, only errors.")
 @debug_option
 def ask(

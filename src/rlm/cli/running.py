@@ -127,7 +127,8 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
     completion = outcome.completion
     if completion is not None:
         if outcome.error is None:
-            data |= {"response": completion.response, "status": completion.status, "limit": completion.limit}
+            data |= {"response": completion.response, "value": carried(completion.value)}
+            data |= {"status": completion.status, "limit": completion.limit}
         total = completion.usage_summary.total
         data["model"] = completion.root_model
         data["seconds"] = round(completion.execution_time, 3)
@@ -137,3 +138,12 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
     if outcome.log:
         data["trajectory"] = outcome.log
     return data
+
+
+def carried(value: object) -> object:
+    """A value that JSON gives back as it was, else None: a tuple would be a list, a number as a key a text."""
+    try:
+        exact = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return value if exact else None
