@@ -193,6 +193,36 @@ def test_a_provider_that_refuses_is_one_line_and_code_1(rlm: Command, lm_server:
     assert "Incorrect API key provided" in one_line(done.stderr)
 
 
+NO_RETRY = ("-o", "backend_kwargs.max_retries=0")
+
+
+@pytest.mark.parametrize(
+    ("reply", "arguments", "said"),
+    [
+        (None, (), "set the environment variable OPENAI_API_KEY\n"),
+        (
+            "unused",
+            ("-m", "openai/x", "--max-budget", "1"),
+            """-o 'backend_kwargs.price={"input": …, "output": …}' in""",
+        ),
+        (Scripted(status=401, error="no"), (), "check the key in OPENAI_API_KEY\n"),
+        (Scripted(status=429, error="slow"), NO_RETRY, "wait, ask less at once with -o max_concurrent_calls=N, or"),
+        (
+            Scripted(hang=True),
+            (*NO_RETRY, "-o", "backend_kwargs.timeout=0.2"),
+            "raise it with -o backend_kwargs.timeout=SECONDS, or",
+        ),
+    ],
+)
+def test_what_to_do_is_told_in_options_of_the_command(
+    rlm: Command, lm_server: Servers, reply: str | Scripted | None, arguments: tuple[str, ...], said: str
+) -> None:
+    done = rlm("ask", "?", *arguments, server=None if reply is None else lm_server(reply))
+    line = done.stderr.decode()
+    assert said in line
+    assert "backend_kwargs=" not in line
+
+
 def test_a_provider_that_answers_garbage_is_one_line_and_code_1(rlm: Command, lm_server: Servers) -> None:
     done = rlm("ask", "?", server=lm_server(Scripted(body=b"<html>")))
     assert done.returncode == 1

@@ -106,8 +106,7 @@ def backend(name: str) -> Finding:
             return Finding(name=name, works=False, text=f"no server answers: start it, or set its address ({where})")
         return Finding(name=name, works=True, text="a server on this machine answers")
     except RLMError as error:
-        # The command has no backend_kwargs.
-        return Finding(name=name, works=False, text=exits.error_line(error).partition(", or pass backend_kwargs")[0])
+        return Finding(name=name, works=False, text=exits.error_line(error))
     return Finding(name=name, works=True, text="a server on this machine answers")
 
 
