@@ -138,6 +138,24 @@ def test_a_forced_answer_has_an_exit_code_of_its_own(rlm: Command, lm_server: Se
     assert "forced" in one_line(done.stderr)
 
 
+def test_a_limit_before_any_answer_is_told_and_no_empty_line_is_printed(rlm: Command, lm_server: Servers) -> None:
+    arguments = ("ask", "?", "-o", "on_limit=return", "--max-tokens", "10")
+    done = rlm(*arguments, server=lm_server("unused"))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert one_line(done.stderr) == "rlm: forced: max_tokens was reached before there was any answer"
+    data = json.loads(rlm(*arguments, "--json", server=lm_server("unused")).stdout)
+    assert (data["response"], data["status"]) == ("", "forced")
+
+
+def test_a_forced_run_with_a_checkpoint_says_how_to_go_on(rlm: Command, lm_server: Servers, tmp_path: Path) -> None:
+    server = lm_server(lambda request: code("print('looking')") if turns(request) == 0 else "it may be 7")
+    done = rlm("ask", "?", "--max-iterations", "1", "--checkpoint", "kept", server=server, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, b"it may be 7\n")
+    forced, resume = done.stderr.decode().splitlines()
+    assert forced.startswith("rlm: forced: the turns ran out")
+    assert "`rlm resume kept` goes on from there" in resume
+
+
 def test_a_limit_has_an_exit_code_names_its_option_and_prints_the_draft(rlm: Command, lm_server: Servers) -> None:
     server = lm_server(code("answer['content'] = 'so far 12'\nprint('x')"))
     done = rlm("ask", "?", "--max-tokens", "4000", server=server)

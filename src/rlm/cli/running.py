@@ -39,7 +39,7 @@ class Outcome:
     error: BaseException | None
     log: str | None
     checkpoint: str | None = None
-    """The directory of a run that can be gone on with: it began and did not end well."""
+    """The directory of a run that can be gone on with: it began, and failed or was forced to end."""
 
     @property
     def code(self) -> int:
@@ -74,7 +74,8 @@ def execute(run: Run, prepare: Callable[[], None] | None = None) -> Outcome:
         traceback.print_exception(error)
     if isinstance(error, RLMError) and completion is None:
         completion = error.result
-    kept = run.options.get("checkpoint") if isinstance(error, RLMError) and error.result is not None else None
+    begun = completion is not None and (error is not None or completion.status == "forced")
+    kept = run.options.get("checkpoint") if begun else None
     return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None, checkpoint=kept)
 
 
@@ -99,7 +100,8 @@ def report(outcome: Outcome, *, as_json: bool = False, quiet: bool = False) -> i
     if as_json:
         answer = json.dumps(as_data(outcome), ensure_ascii=True, default=repr)
     elif outcome.error is None and completion is not None:
-        answer = completion.response
+        # A forced answer that is empty is none: the limit was reached before there was any.
+        answer = completion.response or (None if outcome.code == exits.FORCED else "")
     # An empty answer is one; a partial one that is empty tells nothing.
     delivered = deliver(answer) if answer or (outcome.error is None and answer is not None) else True
     seen = watched() and not quiet
@@ -111,10 +113,12 @@ def report(outcome: Outcome, *, as_json: bool = False, quiet: bool = False) -> i
         where = "stdout" if delivered else "stderr"
         kept = f" (partial answer on {where}{', trajectory kept' if outcome.log else ''})" if outcome.partial else ""
         say(f"rlm: {exits.error_line(outcome.error)}{kept}")
-        if outcome.checkpoint is not None:
-            say(f"rlm: what was answered is kept: `rlm resume {shlex.quote(outcome.checkpoint)}` goes on from there")
     elif outcome.code == exits.FORCED and completion is not None:
-        say(f"rlm: forced: {exits.forced_by(completion.limit)}; this is the best answer at hand")
+        why = exits.forced_by(completion.limit)
+        best = "; this is the best answer at hand" if completion.response else " before there was any answer"
+        say(f"rlm: forced: {why}{best}")
+    if outcome.checkpoint is not None:
+        say(f"rlm: what was answered is kept: `rlm resume {shlex.quote(outcome.checkpoint)}` goes on from there")
     return outcome.code if delivered or outcome.error is not None else exits.FAILED
 
 
