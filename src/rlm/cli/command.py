@@ -273,7 +273,7 @@ def doctor(names: tuple[str, ...]) -> None:
     "page",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write one run as a self-contained page.",
+    help="Write one run, or the only one of a directory, as a self-contained page.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port to serve at.  [default: a free one]"
@@ -285,12 +285,15 @@ def view(path: Path, page: Path | None, port: int, no_browser: bool) -> None:
     The page is served on 127.0.0.1, to who knows its address, until Ctrl-C. With --export it is written as one file
     that needs neither a server nor a network; it holds the whole log, prompts and replies included.
     """
-    from rlm.cli.viewing import export_page, serve
+    from rlm.cli.viewing import export_page, only_log, serve
 
     if not path.exists():
         raise click.UsageError(one_line(f"{path} does not exist"))
     if page is not None and path.is_dir():
-        raise click.UsageError("--export writes one run: name its file")
+        try:
+            path = only_log(path)
+        except LookupError as error:
+            raise click.UsageError(one_line(str(error))) from error
     sys.exit(export_page(path, page) if page is not None else serve(path, port=port, browser=not no_browser))
 
 

@@ -74,7 +74,9 @@ def execute(run: Run, prepare: Callable[[], None] | None = None) -> Outcome:
         traceback.print_exception(error)
     if isinstance(error, RLMError) and completion is None:
         completion = error.result
-    begun = completion is not None and (error is not None or completion.status == "forced")
+    # A model that ran no code would be given the same replies again.
+    forced = completion is not None and completion.status == "forced" and completion.limit != "idle"
+    begun = forced or (error is not None and completion is not None)
     kept = run.options.get("checkpoint") if begun else None
     return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None, checkpoint=kept)
 
