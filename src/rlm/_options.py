@@ -68,8 +68,9 @@ class ModelSpec:
                 raise ConfigurationError("backend_kwargs go with the name of a backend, not with a Client object")
             return functools.partial(_given, backend)
         if not isinstance(backend, str) and not callable(backend):
-            kinds = "a name, a Client or any function of the messages, asynchronous or not"
-            raise ConfigurationError(f"backend must be {kinds}; it is {backend!r}")
+            raise ConfigurationError(
+                f"backend must be a name, a Client or any function of the messages, asynchronous or not: {backend!r}"
+            )
         make = functools.partial(registry.backend(backend), **self.kwargs)
         try:
             make()

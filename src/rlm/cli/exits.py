@@ -73,8 +73,8 @@ def error_line(error: BaseException) -> str:
     """What happened and what to do about it, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RLMError):
-        for keyword, option in OF_THE_COMMAND:
-            text = re.sub(keyword, option, text)
+        for words, instead in OF_THE_COMMAND:
+            text = re.sub(words, instead, text)
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} …"
     match error:
