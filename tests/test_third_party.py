@@ -80,7 +80,7 @@ print(asyncio.run(client.complete([Message("user", "quiet?")])).text)
 def test_what_it_is_not_given_properly_is_an_error_that_names_it(site: Path) -> None:
     code = """
 from rlm import RLM
-from rlm.errors import ConfigurationError, SandboxError
+from rlm.errors import ConfigurationError, SetupError
 
 def model(messages):
     return "never asked"
@@ -92,12 +92,16 @@ for kwargs in ({"cell_timeout": -1}, {"colour": "red"}):
         print(error)
 try:
     RLM(backend=model, environment="offline", environment_kwargs={"command": ["no-such-command"]}).completion("x")
-except SandboxError as error:
+except SetupError as error:
     print(error)
 """
     output = python(site, "-c", code)
-    for word in ("cell_timeout", "colour", "no-such-command"):
+    for word in ("cell_timeout", "colour", "there is no 'no-such-command' here: install it"):
         assert word in output
+
+
+def test_doctor_finds_its_backend_working(site: Path) -> None:
+    assert "ok  shouting" in python(site, "-m", "rlm", "doctor", "shouting")
 
 
 def test_its_environment_keeps_the_promises(site: Path) -> None:

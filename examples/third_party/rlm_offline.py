@@ -11,23 +11,21 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from rlm.environments import StreamEnvironment
-from rlm.protocols import ByteStream
+from rlm.errors import SetupError
 
 
 @dataclass(frozen=True)
 class Stream:
     process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    socket: socket.socket
     byte_clean = True  # bytes pass unchanged, so they need not be sent as text
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
     async def receive(self) -> bytes:
         with suppress(ConnectionError):  # it ended before it had read all
-            return await self.reader.read(1 << 18)
+            return await asyncio.get_running_loop().sock_recv(self.socket, 1 << 18)
         return b""
 
     async def kill(self) -> None:
@@ -41,19 +39,21 @@ class Offline(StreamEnvironment):
     python: tuple[str, ...] = (sys.executable, "-s")
 
     @asynccontextmanager
-    async def connect(self, argv: Sequence[str]) -> AsyncIterator[ByteStream]:
+    async def connect(self, argv: Sequence[str]) -> AsyncIterator[Stream]:
         ours, theirs = socket.socketpair()
         with ours, theirs, tempfile.TemporaryDirectory(prefix="rlm-", ignore_cleanup_errors=True) as folder:
-            env = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}  # none of the host's keys
-            process = await asyncio.create_subprocess_exec(
-                *self.command, *argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=theirs.fileno(),
-                cwd=folder, env=env, start_new_session=True,
-            )  # fmt: skip
+            end, env = theirs.fileno(), {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder}  # no key gets in
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self.command, *argv, stdin=end, stdout=end, stderr=end, cwd=folder, env=env, start_new_session=True
+                )
+            except FileNotFoundError as exc:
+                raise SetupError(f"there is no {self.command[0]!r} here: install it, or give another command") from exc
             theirs.close()
-            stream = Stream(process, *await asyncio.open_connection(sock=ours))
+            ours.setblocking(False)
+            stream = Stream(process, ours)
             try:
                 yield stream
             finally:
                 await stream.kill()
-                stream.writer.close()
                 await process.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
 import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,7 +68,9 @@ class ModelSpec:
                 raise ConfigurationError("backend_kwargs go with the name of a backend, not with a Client object")
             return functools.partial(_given, backend)
         if not isinstance(backend, str) and not callable(backend):
-            raise ConfigurationError(f"backend must be a name, a Client or an async function, not {backend!r}")
+            raise ConfigurationError(
+                f"backend must be a name, a Client or any function of the messages, asynchronous or not: {backend!r}"
+            )
         make = functools.partial(registry.backend(backend), **self.kwargs)
         try:
             make()
@@ -205,10 +209,12 @@ def check_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
 def environment_of(environment: str | Environment, kwargs: Mapping[str, Any] | None) -> tuple[Environment, str]:
     """The environment and what it is called."""
     if isinstance(environment, str):
+        create = registry.environment(environment)
         try:
-            return registry.environment(environment)(**(kwargs or {})), environment
+            return create(**(kwargs or {})), environment
         except TypeError as exc:
-            raise ConfigurationError(f"environment_kwargs for {environment!r}: {exc}") from exc
+            told = unknown_keyword(environment, create, kwargs or {})
+            raise ConfigurationError(told or f"environment_kwargs for {environment!r}: {exc}") from exc
     if not hasattr(environment, "open"):
         raise ConfigurationError(f"environment must be a name or an Environment, not {environment!r}")
     if kwargs:
@@ -216,6 +222,21 @@ def environment_of(environment: str | Environment, kwargs: Mapping[str, Any] | N
             "environment_kwargs go with the name of an environment, not with an Environment object"
         )
     return environment, type(environment).__name__
+
+
+def unknown_keyword(environment: str, create: Callable[..., Environment], kwargs: Mapping[str, Any]) -> str | None:
+    """Which of the keywords it does not take, and what it does; `None` where they are not what is wrong."""
+    try:
+        parameters = inspect.signature(create).parameters.values()
+    except ValueError:  # a built-in that tells no signature
+        return None
+    accepted = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    unknown = [name for name in kwargs if name not in accepted]
+    if not unknown or any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return None
+    near = difflib.get_close_matches(str(unknown[0]), accepted, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{environment} takes no {unknown[0]!r}{hint}; environment_kwargs may be: {', '.join(accepted)}"
 
 
 def changed(limits: Limits) -> str:

@@ -46,8 +46,8 @@ class RLM(Closing):
     """A recursive language model: `completion(prompt)` where `prompt` may be far larger than any model's window.
 
     Args:
-        backend: a name (`rlm doctor` lists them), a `Client`, or an async function of the messages that returns the
-            reply's text.
+        backend: a name (`rlm doctor` lists them), a `Client`, or any function of the messages, asynchronous or not,
+            that returns the reply's text.
         backend_kwargs: for the backend: `model_name`, `api_key`, `base_url`, `timeout`, `sampling_args`, `price`,
             `context_window`, …
         environment: where the model's code runs: a name or an `Environment`. `local` is this process: fast, and no

@@ -115,12 +115,46 @@ def test_json_is_one_object_with_answer_status_and_usage(rlm: Command, lm_server
     assert read(data["trajectory"]).runs
 
 
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("{'names': ['a', None], 'share': 0.5, 'all': True}", {"names": ["a", None], "share": 0.5, "all": True}),
+        ("'text'", "text"),
+        ("{1: 'a number as a key'}", None),
+        ("('a', 'tuple')", None),
+        ("[float('nan')]", None),
+        ("b'bytes'", None),
+    ],
+)
+def test_json_has_the_value_where_json_can_carry_it(rlm: Command, lm_server: Servers, answer: str, value: Any) -> None:
+    data = json.loads(rlm("ask", "?", "--json", server=lm_server(code(f"FINAL({answer})"))).stdout)
+    assert data["value"] == value
+
+
 def test_a_forced_answer_has_an_exit_code_of_its_own(rlm: Command, lm_server: Servers) -> None:
     server = lm_server(lambda request: code("print('looking')") if turns(request) == 0 else "it may be 7")
     done = rlm("ask", "?", "--max-iterations", "1", server=server)
     assert done.returncode == 3
     assert b"7" in done.stdout
     assert "forced" in one_line(done.stderr)
+
+
+def test_a_limit_before_any_answer_is_told_and_no_empty_line_is_printed(rlm: Command, lm_server: Servers) -> None:
+    arguments = ("ask", "?", "-o", "on_limit=return", "--max-tokens", "10")
+    done = rlm(*arguments, server=lm_server("unused"))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert one_line(done.stderr) == "rlm: forced: max_tokens was reached before there was any answer"
+    data = json.loads(rlm(*arguments, "--json", server=lm_server("unused")).stdout)
+    assert (data["response"], data["status"]) == ("", "forced")
+
+
+def test_a_forced_run_with_a_checkpoint_says_how_to_go_on(rlm: Command, lm_server: Servers, tmp_path: Path) -> None:
+    server = lm_server(lambda request: code("print('looking')") if turns(request) == 0 else "it may be 7")
+    done = rlm("ask", "?", "--max-iterations", "1", "--checkpoint", "kept", server=server, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, b"it may be 7\n")
+    forced, resume = done.stderr.decode().splitlines()
+    assert forced.startswith("rlm: forced: the turns ran out")
+    assert "`rlm resume kept` goes on from there" in resume
 
 
 def test_a_limit_has_an_exit_code_names_its_option_and_prints_the_draft(rlm: Command, lm_server: Servers) -> None:
@@ -176,6 +210,36 @@ def test_a_provider_that_refuses_is_one_line_and_code_1(rlm: Command, lm_server:
     done = rlm("ask", "?", server=server)
     assert done.returncode == 1
     assert "Incorrect API key provided" in one_line(done.stderr)
+
+
+NO_RETRY = ("-o", "backend_kwargs.max_retries=0")
+
+
+@pytest.mark.parametrize(
+    ("reply", "arguments", "said"),
+    [
+        (None, (), "set the environment variable OPENAI_API_KEY\n"),
+        (
+            "unused",
+            ("-m", "openai/x", "--max-budget", "1"),
+            """-o 'backend_kwargs.price={"input": …, "output": …}' in""",
+        ),
+        (Scripted(status=401, error="no"), (), "check the key in OPENAI_API_KEY\n"),
+        (Scripted(status=429, error="slow"), NO_RETRY, "wait, ask less at once with -o max_concurrent_calls=N, or"),
+        (
+            Scripted(hang=True),
+            (*NO_RETRY, "-o", "backend_kwargs.timeout=0.2"),
+            "raise it with -o backend_kwargs.timeout=SECONDS, or",
+        ),
+    ],
+)
+def test_what_to_do_is_told_in_options_of_the_command(
+    rlm: Command, lm_server: Servers, reply: str | Scripted | None, arguments: tuple[str, ...], said: str
+) -> None:
+    done = rlm("ask", "?", *arguments, server=None if reply is None else lm_server(reply))
+    line = done.stderr.decode()
+    assert said in line
+    assert "backend_kwargs=" not in line
 
 
 def test_a_provider_that_answers_garbage_is_one_line_and_code_1(rlm: Command, lm_server: Servers) -> None:

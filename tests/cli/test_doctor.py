@@ -80,6 +80,13 @@ def test_help_says_what_each_command_does_its_exit_codes_and_that_local_is_no_sa
         assert words in text, words
 
 
+def test_help_tells_the_default_number_of_turns_where_it_holds(rlm: Command) -> None:
+    assert b"[default: 30]" in rlm("ask", "--help").stdout
+    resume = rlm("resume", "--help").stdout
+    assert b"[default: 30]" not in resume
+    assert b"[default: as it was begun]" in resume
+
+
 def test_the_version_is_the_same_wherever_it_is_told(rlm: Command) -> None:
     assert rlm("--version").stdout.decode().split()[-1] == version
 

@@ -110,7 +110,12 @@ def test_the_functions_take_a_model_by_provider_and_name() -> None:
         ({"backend": "openai", "model": "openai/x"}, "not both"),
         ({"backend": "opnai"}, "openai"),
         ({"environment": "lokal"}, "local"),
-        ({"environment_kwargs": {"cell_timout": 3}}, "cell_timout"),
+        (
+            {"environment_kwargs": {"cell_timout": 3}},
+            r"local takes no 'cell_timout' \(did you mean 'cell_timeout'\?\); environment_kwargs may be: cell_timeout",
+        ),
+        ({"environment": "process", "environment_kwargs": {"image": "x"}}, "process takes no 'image'; environment_kwa"),
+        ({"backend": 5}, "a name, a Client or any function of the messages, asynchronous or not"),
         ({"backend": "openai", "backend_kwargs": {"model_name": "m", "api_kye": "x"}}, "api_kye"),
         ({"max_iterations": 0}, "max_iterations"),
         ({"max_budget": -1}, "max_budget"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import urllib.request
@@ -26,11 +27,25 @@ def test_view_writes_one_run_as_a_page(tmp_path: Path) -> None:
     assert (tmp_path / "run.html").read_bytes().startswith(b"<!doctype html>")
 
 
+def test_view_writes_the_only_run_of_a_directory_and_names_the_newest_of_several(tmp_path: Path) -> None:
+    path, _ = real_run(tmp_path)
+    page = tmp_path / "run.html"
+    assert rlm("view", tmp_path, "--export", page).exit_code == 0
+    assert page.read_bytes().startswith(b"<!doctype html>")
+    page.unlink()
+    older = write(tmp_path / "zzz.jsonl", [MadeUpRun().started()])
+    os.utime(older, (1, 1))
+    done = rlm("view", tmp_path, "--export", page)
+    assert done.exit_code == 2
+    assert f"the newest is {path}" in " ".join(done.output.split())
+    assert not page.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["nowhere"], 2, "does not exist"),
-        ([".", "--export", "run.html"], 2, "name its file"),
+        (["empty", "--export", "run.html"], 2, "no *.jsonl in empty"),
         (["other.txt"], 1, "is not a trajectory"),
         (["other.txt", "--export", "run.html"], 1, "is not a trajectory"),
         (["run.jsonl", "--export", "no/such/folder.html"], 1, "No such file"),
@@ -42,6 +57,7 @@ def test_view_says_in_one_line_what_is_wrong(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.txt").write_text("hello")
+    Path("empty").mkdir()
     write(Path("run.jsonl"), [MadeUpRun().started()])
     done = rlm("view", *arguments)
     assert (done.exit_code, says in done.output) == (code, True), done.output

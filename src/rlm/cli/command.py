@@ -18,7 +18,7 @@ LIMITS = (
     ("--max-budget", float, "DOLLARS", "Stop at this cost."),
     ("--max-tokens", int, "N", "Stop at this many tokens, input and output."),
     ("--max-timeout", float, "SECONDS", "Stop after this time."),
-    ("--max-iterations", int, "N", "Turns of the root model.  [default: 30]"),
+    ("--max-iterations", int, "N", "Turns of the root model.  [default: {turns}]"),
     ("--max-subcalls", int, "N", "Calls made from code."),
     ("--max-errors", int, "N", "Failing turns in a row."),
 )
@@ -28,7 +28,7 @@ Exit codes:
   0    answered
   1    the run failed: the provider, the sandbox, a fault of ours; or stdout took no answer: it is on stderr
   2    wrong usage, or nothing to read
-  3    a forced answer: the turns ran out, the best answer at hand was taken
+  3    a forced answer: the turns ran out, the model ran no code, or a limit was reached with on_limit=return
   4    a limit stopped the run (--max-budget, --max-tokens, --max-timeout, …)
   5    configuration or setup: an unknown name, a missing key, SDK or engine
   130  Ctrl-C: the trajectory is kept, the partial answer printed
@@ -87,10 +87,16 @@ def debug_option(function: F) -> F:
     return click.option("--debug", is_flag=True, help="Show a traceback where something fails.")(function)
 
 
-def limit_options(function: F) -> F:
-    for name, kind, metavar, text in reversed(LIMITS):
-        function = click.option(name, type=kind, metavar=metavar, help=text, callback=limit)(function)
-    return function
+def limit_options(*, turns: str) -> Callable[[F], F]:
+    """The options of limits; `turns` is what holds where --max-iterations is not given."""
+
+    def decorate(function: F) -> F:
+        for name, kind, metavar, text in reversed(LIMITS):
+            words = text.format(turns=turns)
+            function = click.option(name, type=kind, metavar=metavar, help=words, callback=limit)(function)
+        return function
+
+    return decorate
 
 
 def limit(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -127,7 +133,7 @@ def limit(context: click.Context, option: click.Parameter, value: float | None) 
 @click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Leave out of directories what has such a name; repeatable."
 )
-@limit_options
+@limit_options(turns="30")
 @click.option(
     "--checkpoint",
     type=click.Path(readable=False),
@@ -145,7 +151,7 @@ def limit(context: click.Context, option: click.Parameter, value: float | None) 
     'environment_kwargs.image=python:3.13, \'backend_kwargs.price={"input": 0.2, "output": 2}\'; repeatable.',
 )
 @log_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: response, status, usage, seconds, …")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: response, value, status, usage, …")
 @click.option("-q", "--quiet", is_flag=True, help="No live view and no notes, only errors.")
 @debug_option
 def ask(
@@ -210,7 +216,7 @@ def ask(
 
 @cli.command(epilog=EXIT_CODES, short_help="Go on with a run of `ask --checkpoint` that was stopped or killed.")
 @click.argument("directory", type=click.Path(), metavar="DIR")
-@limit_options
+@limit_options(turns="as it was begun")
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, as `rlm ask` gives it.")
 @click.option("-q", "--quiet", is_flag=True, help="No live view and no notes, only errors.")
@@ -267,7 +273,7 @@ def doctor(names: tuple[str, ...]) -> None:
     "page",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write one run as a self-contained page.",
+    help="Write one run, or the only one of a directory, as a self-contained page.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port to serve at.  [default: a free one]"
@@ -279,12 +285,15 @@ def view(path: Path, page: Path | None, port: int, no_browser: bool) -> None:
     The page is served on 127.0.0.1, to who knows its address, until Ctrl-C. With --export it is written as one file
     that needs neither a server nor a network; it holds the whole log, prompts and replies included.
     """
-    from rlm.cli.viewing import export_page, serve
+    from rlm.cli.viewing import export_page, only_log, serve
 
     if not path.exists():
         raise click.UsageError(one_line(f"{path} does not exist"))
     if page is not None and path.is_dir():
-        raise click.UsageError("--export writes one run: name its file")
+        try:
+            path = only_log(path)
+        except LookupError as error:
+            raise click.UsageError(one_line(str(error))) from error
     sys.exit(export_page(path, page) if page is not None else serve(path, port=port, browser=not no_browser))
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from rlm import registry
 from rlm.cli import exits
 from rlm.cli.terminal import say, write
-from rlm.errors import LMError, RLMError, SandboxError
+from rlm.errors import ConfigurationError, LMError, RLMError, SandboxError
 from rlm.logger import printable
 from rlm.testing import LiveRequestRefused, refuse_live_requests
 from rlm.types import Message, Query, Reply
@@ -106,13 +106,17 @@ def backend(name: str) -> Finding:
             return Finding(name=name, works=False, text=f"no server answers: start it, or set its address ({where})")
         return Finding(name=name, works=True, text="a server on this machine answers")
     except RLMError as error:
-        # The command has no backend_kwargs.
-        return Finding(name=name, works=False, text=exits.error_line(error).partition(", or pass backend_kwargs")[0])
+        return Finding(name=name, works=False, text=exits.error_line(error))
     return Finding(name=name, works=True, text="a server on this machine answers")
 
 
 async def first_call(name: str) -> None:
-    client = registry.backend(name)(model_name="doctor", max_retries=0, timeout=5)
+    create = registry.backend(name)
+    try:
+        client = create(model_name="doctor", max_retries=0, timeout=5)
+    except (ConfigurationError, TypeError):
+        # A backend in a package of somebody else's need not take more than a model's name.
+        client = create(model_name="doctor")
     try:
         await client.complete([Message("user", "Say: here.")])
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rlm.errors import (
     BudgetExceededError,
     CancellationError,
@@ -34,6 +36,15 @@ RAISE = (
     (ErrorThresholdExceededError, "--max-errors"),
 )
 
+OF_THE_COMMAND = (
+    (r"^log_dir:", "--log:"),
+    (r",? or (pass|in) backend_kwargs=\{'\w+': …\}", ""),  # a key on a command line is in everybody's sight
+    (r'backend_kwargs=\{"price": (\{.*?\})\}', r"-o 'backend_kwargs.price=\1'"),
+    (r"backend_kwargs=\{'timeout': seconds\}", "it with -o backend_kwargs.timeout=SECONDS"),
+    (r"lower max_concurrent_calls", "ask less at once with -o max_concurrent_calls=N"),
+)
+"""What messages name that are for programs, and what a person at the command line has instead."""
+
 
 def exit_code(error: BaseException) -> int:
     match error:
@@ -61,6 +72,9 @@ def forced_by(limit: str | None) -> str:
 def error_line(error: BaseException) -> str:
     """What happened and what to do about it, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, RLMError):
+        for words, instead in OF_THE_COMMAND:
+            text = re.sub(words, instead, text)
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} …"
     match error:
@@ -76,6 +90,6 @@ def error_line(error: BaseException) -> str:
         case SandboxError():
             return f"the environment failed: {text}. `rlm doctor` shows which ones work here"
         case RLMError():
-            return text.replace("log_dir:", "--log:", 1) if text.startswith("log_dir:") else text
+            return text
         case _:
             return f"{type(error).__name__}: {text} (a fault of rlm's own; --debug shows where)"

@@ -39,7 +39,7 @@ class Outcome:
     error: BaseException | None
     log: str | None
     checkpoint: str | None = None
-    """The directory of a run that can be gone on with: it began and did not end well, though not for its journal."""
+    """The directory of a run that can be gone on with: it began, and failed or was forced to end; not for its journal."""
 
     @property
     def code(self) -> int:
@@ -74,8 +74,11 @@ def execute(run: Run, prepare: Callable[[], None] | None = None) -> Outcome:
         traceback.print_exception(error)
     if isinstance(error, RLMError) and completion is None:
         completion = error.result
-    resumable = isinstance(error, RLMError) and error.result is not None and not isinstance(error, JournalError)
-    kept = run.options.get("checkpoint") if resumable else None
+    if error is None:  # a model that ran no code would be given the same replies again
+        unfinished = completion is not None and completion.status == "forced" and completion.limit != "idle"
+    else:
+        unfinished = completion is not None and not isinstance(error, JournalError)
+    kept = run.options.get("checkpoint") if unfinished else None
     return Outcome(completion=completion, error=error, log=logger.log_file_path if logger else None, checkpoint=kept)
 
 
@@ -100,7 +103,8 @@ def report(outcome: Outcome, *, as_json: bool = False, quiet: bool = False) -> i
     if as_json:
         answer = json.dumps(as_data(outcome), ensure_ascii=True, default=repr)
     elif outcome.error is None and completion is not None:
-        answer = completion.response
+        # A forced answer that is empty is none: the limit was reached before there was any.
+        answer = completion.response or (None if outcome.code == exits.FORCED else "")
     # An empty answer is one; a partial one that is empty tells nothing.
     delivered = deliver(answer) if answer or (outcome.error is None and answer is not None) else True
     seen = watched() and not quiet
@@ -112,10 +116,12 @@ def report(outcome: Outcome, *, as_json: bool = False, quiet: bool = False) -> i
         where = "stdout" if delivered else "stderr"
         kept = f" (partial answer on {where}{', trajectory kept' if outcome.log else ''})" if outcome.partial else ""
         say(f"rlm: {exits.error_line(outcome.error)}{kept}")
-        if outcome.checkpoint is not None:
-            say(f"rlm: what was answered is kept: `rlm resume {shlex.quote(outcome.checkpoint)}` goes on from there")
     elif outcome.code == exits.FORCED and completion is not None:
-        say(f"rlm: forced: {exits.forced_by(completion.limit)}; this is the best answer at hand")
+        why = exits.forced_by(completion.limit)
+        best = "; this is the best answer at hand" if completion.response else " before there was any answer"
+        say(f"rlm: forced: {why}{best}")
+    if outcome.checkpoint is not None:
+        say(f"rlm: what was answered is kept: `rlm resume {shlex.quote(outcome.checkpoint)}` goes on from there")
     return outcome.code if delivered or outcome.error is not None else exits.FAILED
 
 
@@ -128,7 +134,8 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
     completion = outcome.completion
     if completion is not None:
         if outcome.error is None:
-            data |= {"response": completion.response, "status": completion.status, "limit": completion.limit}
+            data |= {"response": completion.response, "value": carried(completion.value)}
+            data |= {"status": completion.status, "limit": completion.limit}
         total = completion.usage_summary.total
         data["model"] = completion.root_model
         data["seconds"] = round(completion.execution_time, 3)
@@ -138,3 +145,12 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
     if outcome.log:
         data["trajectory"] = outcome.log
     return data
+
+
+def carried(value: object) -> object:
+    """A value that JSON gives back as it was, else None: a tuple would be a list, a number as a key a text."""
+    try:
+        exact = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return value if exact else None

@@ -12,6 +12,23 @@ from rlm.errors import TrajectoryError
 from rlm.viewer import Log, Server, export
 
 
+def only_log(folder: Path) -> Path:
+    """The one log in a directory.
+
+    Raises:
+        LookupError: there is none, or there are several; names the newest.
+    """
+    logs = [path for path in folder.glob("*.jsonl") if path.is_file()]
+    if not logs:
+        raise LookupError(f"there is no *.jsonl in {folder}")
+    if len(logs) > 1:
+        newest = max(logs, key=lambda path: path.stat().st_mtime_ns)
+        raise LookupError(
+            f"--export writes one run, and {folder} has {len(logs)}: name its file; the newest is {newest}"
+        )
+    return logs[0]
+
+
 def export_page(log: Path, page: Path) -> int:
     """Write one run as a page; gives the exit code."""
     try:
