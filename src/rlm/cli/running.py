@@ -39,7 +39,7 @@ class Outcome:
     error: BaseException | None
     log: str | None
     checkpoint: str | None = None
-    """The directory of a run that can be gone on with: it began, and failed or was forced to end; not for its journal."""
+    """The directory of a run that can be gone on with: it began, and failed, not for its journal, or was forced."""
 
     @property
     def code(self) -> int:
